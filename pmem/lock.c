@@ -81,6 +81,7 @@ static const struct {
 	[LOCK_PINS] = { "pins", false },
 	[LOCK_ATTR] = { "attr", false },
 	[LOCK_ICACHE] = { "icache", false },
+	[LOCK_REFCOUNT] = { "refcount", false },
 	[LOCK_TREE] = { "tree", false },
 	[LOCK_ALLOC] = { "alloc", false },
 	[LOCK_LEAF] = { "leaf", false },

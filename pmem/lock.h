@@ -19,6 +19,7 @@
  *   LOCK_PINS        the pin and lease tables of an inode
  *   LOCK_ATTR        an inode's attributes in memory
  *   LOCK_ICACHE      the inode cache's bookkeeping
+ *   LOCK_REFCOUNT    reference counts of shared blocks: read, decide, write is one step
  *   LOCK_TREE        the metadata tree: lookups shared, changes exclusive
  *   LOCK_ALLOC       the block allocator
  *   LOCK_LEAF        anything that takes no other lock while it is held
@@ -53,6 +54,7 @@ enum lock_rank {
 	LOCK_PINS,
 	LOCK_ATTR,
 	LOCK_ICACHE,
+	LOCK_REFCOUNT,
 	LOCK_TREE,
 	LOCK_ALLOC,
 	LOCK_LEAF,

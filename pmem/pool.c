@@ -420,10 +420,10 @@ pool_meta_reserve(struct pool *p)
 	return nodes_backed(p) ? base + min_of(w, nodes + 64) + w / 32 : UINT64_MAX;
 }
 
-void
-pool_wb_credit(struct pool *p, int64_t n)
+uint64_t *
+pool_wb_credits(struct pool *p)
 {
-	__atomic_fetch_add(&p->wb_credits, (uint64_t)n, __ATOMIC_RELAXED);
+	return &p->wb_credits;
 }
 
 int

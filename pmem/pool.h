@@ -82,9 +82,9 @@ int pool_rebuild_end(struct pool *p);
 
 /* Blocks that ordinary operations leave alone, so that deleting and committing
  * always succeed (UINT64_MAX: a sparse pool file on a full filesystem); grows with what dirty files will need at writeback:
- * pool_wb_credit(+1) for each dirty extent, (-1) when it is clean again. */
+ * pool_wb_credits() counts dirty extents (atomic; whoever makes one adds to it). */
 uint64_t pool_meta_reserve(struct pool *p);
-void pool_wb_credit(struct pool *p, int64_t n);
+uint64_t *pool_wb_credits(struct pool *p);
 
 /* Have the page tables of blocks filled in bulk before they are stored to, instead of by a
  * fault for each page: whole 2 MiB chunks, each once. It also finds out that there

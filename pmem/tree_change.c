@@ -38,27 +38,25 @@
  * on every level, and a root. */
 struct spare {
 	pblk_t blk[2 * NODE_LEVELS_MAX + 1];
-	unsigned nr, next;
+	unsigned next;
 };
 
 static int
 spare_get(struct spare *s, struct txn *t, unsigned n)
 {
-	s->nr = n;
 	s->next = 0;
 	return txn_nodes_new(t, n, s->blk);
 }
 
+/* The next one, as an empty node. */
 static struct node_header *
-spare_node(struct spare *s, struct pool *p)
+spare_node(struct spare *s, struct txn *t, unsigned level)
 {
-	return pool_addr(p, s->blk[s->next++]);
-}
+	pblk_t blk = s->blk[s->next++];
+	struct node_header *n = pool_addr(t->pool, blk);
 
-static pblk_t
-spare_block(const struct spare *s)
-{
-	return s->blk[s->next];
+	node_init(n, blk, level, t->number);
+	return n;
 }
 
 static bool
@@ -88,8 +86,8 @@ node_copy(struct txn *t, struct spare *spare, struct node_ref *ref, struct node_
 
 	if (node_is_new(t, n))
 		return n;
-	blk = spare_block(spare);
-	copy = spare_node(spare, t->pool);
+	blk = spare->blk[spare->next++];
+	copy = pool_addr(t->pool, blk);
 	memcpy(copy, n, BLOCK_SIZE);
 	copy->block = blk;
 	copy->txn = t->number;
@@ -114,13 +112,13 @@ path_copy(struct txn *t, struct spare *spare, struct path *path, unsigned level)
 		path->at[l].node = node_copy(t, spare, path_ref(t->pool, path, l), path->at[l].node);
 }
 
-/* ---- insertion ---- */
-
 static void
 tree_set_height(struct pool *p, unsigned height)
 {
 	__atomic_store_n(&p->tree_height, height, __ATOMIC_RELAXED);
 }
+
+/* ---- insertion ---- */
 
 /* New nodes that splitting the leaf takes: one for each level that is full, and a
  * root if all are. 0: the tree can't grow any more. */
@@ -146,7 +144,6 @@ insert_right(struct txn *t, struct spare *spare, struct path *path, struct node_
 	struct tree_key sep = leaf_key(right, 0);
 	struct node_ref ref = { .block = right->block, .flags = NODE_REF_DIRTY };
 	struct node_header *root;
-	pblk_t blk;
 
 	for (unsigned l = 1; l < path->height; l++) {
 		struct node_header *n = path->at[l].node;
@@ -156,19 +153,15 @@ insert_right(struct txn *t, struct spare *spare, struct path *path, struct node_
 			inner_insert(n, pos, sep, &ref);
 			return;
 		}
-		blk = spare_block(spare);
-		right = spare_node(spare, p);
-		node_init(right, blk, l, t->number);
+		right = spare_node(spare, t, l);
 		inner_split(n, right, pos, sep, &ref);
 		sep = inner_key(right, 0);
-		ref.block = blk;
+		ref.block = right->block;
 	}
-	blk = spare_block(spare);
-	root = spare_node(spare, p);
-	node_init(root, blk, path->height, t->number);
+	root = spare_node(spare, t, path->height);
 	inner_insert(root, 0, (struct tree_key){ 0, 0 }, &p->tree_root);
 	inner_insert(root, 1, sep, &ref);
-	p->tree_root = (struct node_ref){ .block = blk, .flags = NODE_REF_DIRTY };
+	p->tree_root = (struct node_ref){ .block = root->block, .flags = NODE_REF_DIRTY };
 	tree_set_height(p, path->height + 1);
 }
 
@@ -178,17 +171,14 @@ insert_first(struct txn *t, struct tree_key key, const void *value, size_t len)
 	struct pool *p = t->pool;
 	struct node_header *leaf;
 	struct spare spare;
-	pblk_t blk;
 	int r;
 
 	r = spare_get(&spare, t, 1);
 	if (r < 0)
 		return r;
-	blk = spare_block(&spare);
-	leaf = spare_node(&spare, p);
-	node_init(leaf, blk, 0, t->number);
+	leaf = spare_node(&spare, t, 0);
 	leaf_insert(leaf, 0, key, value, len);
-	p->tree_root = (struct node_ref){ .block = blk, .flags = NODE_REF_DIRTY };
+	p->tree_root = (struct node_ref){ .block = leaf->block, .flags = NODE_REF_DIRTY };
 	tree_set_height(p, 1);
 	return 0;
 }
@@ -236,7 +226,6 @@ insert_by_split(struct txn *t, struct path *path, bool found, struct tree_key ke
 	unsigned pos = path->at[0].idx, splits = count_splits(path);
 	struct node_header *leaf, *right;
 	struct spare spare;
-	pblk_t blk;
 	int r;
 
 	if (splits == 0) {
@@ -250,9 +239,7 @@ insert_by_split(struct txn *t, struct path *path, bool found, struct tree_key ke
 	leaf = path->at[0].node;
 	if (found)
 		leaf_remove(leaf, pos);
-	blk = spare_block(&spare);
-	right = spare_node(&spare, t->pool);
-	node_init(right, blk, 0, t->number);
+	right = spare_node(&spare, t, 0);
 	leaf_split(leaf, right, pos, key, value, len);
 	insert_right(t, &spare, path, right);
 	return 0;

@@ -456,8 +456,8 @@ commit_closed(struct pool *p)
 		r = root_write(p, &s->closed_root);
 	if (r < 0) {
 		__atomic_store_n(&p->failed, true, __ATOMIC_RELEASE);
-		pinfs_log(LOG_CRIT, "%s: commit of transaction %llu failed (%s): read-only from now on", p->path,
-		    (unsigned long long)s->closed_root.txn, strerror(-r));
+		pinfs_log(LOG_CRIT, "%s: commit of transaction %llu failed (%s): read-only from now on",
+		    p->path, (unsigned long long)s->closed_root.txn, strerror(-r));
 		return -EIO;
 	}
 	flush_set_clear(s->closed_flush);

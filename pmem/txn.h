@@ -29,7 +29,12 @@
 struct pool;
 struct txn; /* one operation's membership in the open transaction; used by one thread */
 
-enum { TXN_MUST = 1 };
+enum {
+	TXN_MUST = 1,
+	/* Set in flags by a caller who has extended the transaction by what changes to reference counts
+	 * will need (extent_shared_credits), so that they don't ask again. */
+	TXN_PREPAID = 2,
+};
 
 /* Upper bound of nodes for n changes at unrelated keys / at n neighbouring keys where
  * no value is longer than len bytes, neither one that is there nor one to come. */

@@ -304,11 +304,11 @@ START_TEST(random_changes)
 	size_t most = random_lens[_i];
 	struct model m = { 0 };
 
-	for (unsigned step = 0; step < 16000; step++) {
+	for (unsigned step = 0; step < 10000; step++) {
 		struct tree_key key = item_key(unit_random(&seed) % 50, unit_random(&seed) % 200);
 		uint64_t dice = unit_random(&seed) % 100;
 		/* Grow for a while, then shrink. */
-		unsigned puts = step / 4000 % 2 ? 35 : 75;
+		unsigned puts = step / 2500 % 2 ? 35 : 75;
 
 		if (dice < puts)
 			put(p, &m, key, step, most ? unit_random(&seed) % (most + 1) : 0);
@@ -316,7 +316,7 @@ START_TEST(random_changes)
 			del(p, &m, key);
 		if (step % 700 == 0)
 			commit(p);
-		if (step % 4000 == 3999) {
+		if (step % 2500 == 2499) {
 			check(p, &m, seed);
 			p = reopen(p);
 			check(p, &m, seed);
@@ -335,7 +335,7 @@ START_TEST(insert_in_order)
 	struct pool *p = unit_open(unit_mkpool(48));
 	uint64_t seed = 200, all_free = free_blocks(p);
 	enum order order = (enum order)(_i / 2);
-	unsigned step = _i % 2 ? 30000 : 15000, fullness;
+	unsigned step = _i % 2 ? 20000 : 10000, fullness;
 	struct model m = { 0 };
 
 	for (unsigned i = 0; i < step; i++) {
@@ -816,13 +816,52 @@ forge_root(struct pool *p, void (*change)(struct node_header *root, struct pool 
 }
 
 /* All of them concern the second child. */
-static struct inner_slot *second(struct node_header *n) { return &inner_slots(n)[1]; }
-static void f_outside(struct node_header *n, struct pool *p) { second(n)->child.block = pool_nblocks(p); }
-static void f_huge(struct node_header *n, struct pool *p) { (void)p; second(n)->child.block = UINT64_MAX; }
-static void f_none(struct node_header *n, struct pool *p) { (void)p; second(n)->child.block = PBLK_NONE; }
-static void f_root_slot(struct node_header *n, struct pool *p) { (void)p; second(n)->child.block = 1; }
-static void f_itself(struct node_header *n, struct pool *p) { (void)p; second(n)->child.block = n->block; }
-static void f_twice(struct node_header *n, struct pool *p) { (void)p; second(n)->child = second(n)[-1].child; }
+static struct inner_slot *
+second(struct node_header *n)
+{
+	return &inner_slots(n)[1];
+}
+
+static void
+f_outside(struct node_header *n, struct pool *p)
+{
+	second(n)->child.block = pool_nblocks(p);
+}
+
+static void
+f_huge(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	second(n)->child.block = UINT64_MAX;
+}
+
+static void
+f_none(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	second(n)->child.block = PBLK_NONE;
+}
+
+static void
+f_root_slot(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	second(n)->child.block = 1;
+}
+
+static void
+f_itself(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	second(n)->child.block = n->block;
+}
+
+static void
+f_twice(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	second(n)->child = second(n)[-1].child;
+}
 
 /* The second child is a node of the next but one level: the first leaf. */
 static void
@@ -899,9 +938,26 @@ START_TEST(forged_tree)
 }
 END_TEST
 
-static void r_txn(struct node_header *n, struct pool *p) { (void)p; n->txn += 100; }
-static void r_dirty(struct node_header *n, struct pool *p) { (void)p; second(n)->child.flags = NODE_REF_DIRTY; }
-static void r_level(struct node_header *n, struct pool *p) { (void)p; n->level = NODE_LEVELS_MAX; }
+static void
+r_txn(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	n->txn += 100;
+}
+
+static void
+r_dirty(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	second(n)->child.flags = NODE_REF_DIRTY;
+}
+
+static void
+r_level(struct node_header *n, struct pool *p)
+{
+	(void)p;
+	n->level = NODE_LEVELS_MAX;
+}
 
 static void (*const root_forgeries[])(struct node_header *, struct pool *) = { r_txn, r_dirty, r_level };
 

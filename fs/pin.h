@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Pins: registrations over (open file, byte range, access). See
+ * doc/SEMANTICS.md for what they promise to clients.
+ *
+ * A write pin needs its blocks live and fixed: what is durable or a hole is
+ * copied or zeroed into a fresh, contiguous run; the reserve for one bounce copy of
+ * each block is taken at once, so that fsync can't run out of space. A read pin fixes the
+ * block that is there, live or durable. While a block is pinned it stays in the
+ * live map and its content is what every reader and writer sees.
+ *
+ * Pins belong to a struct file and end with it.
+ */
+#ifndef PINFS_FS_PIN_H
+#define PINFS_FS_PIN_H
+
+#include "fs/fs.h"
+
+struct pin;
+
+enum pin_access { PIN_READ = 1, PIN_WRITE = 2 }; /* WRITE includes READ */
+
+struct pin_range {
+	uint64_t off, len;   /* bytes; rounded out to blocks on return */
+	uint64_t pool_off;   /* out: where its first extent lies in the pool, or UINT64_MAX: a hole */
+	uint64_t ext_len;    /* out: bytes of that first extent inside the range */
+};
+
+enum { PIN_ALLOC = 1 }; /* a write pin may extend the file, as fallocate does */
+
+/* All ranges or none. -EINVAL beyond EOF or bad range, -EBADF not open for the access,
+ * -EDQUOT, -ENOSPC. uid is charged. */
+int pin_add(struct file *f, enum pin_access access, unsigned flags, struct pin_range *r, unsigned n,
+    const struct fs_cred *c, uint64_t *id);
+/* -ENOENT: not a pin of this open file. */
+int pin_remove(struct file *f, uint64_t id);
+/* All pins of a file that is being closed. */
+void pin_drop_all(struct file *f);
+
+/* Extents of range [off, off+len) as direct mappings must see them now: up to max,
+ * from off on; returns the count. Preallocated blocks read zero and so must not be
+ * mapped: they have no pool_off. off and len are rounded out to blocks. -EIO. */
+struct map_extent {
+	uint64_t off, len, pool_off; /* bytes; pool_off UINT64_MAX: hole */
+	uint32_t flags;              /* MAP_... */
+};
+enum { MAP_DURABLE = 1, MAP_DIRTY = 2, MAP_UNWRITTEN = 4, MAP_RPINNED = 8, MAP_WPINNED = 16,
+       MAP_SHARED_BLOCKS = 32, MAP_HOLE = 64 };
+int map_extents(struct inode *i, uint64_t off, uint64_t len, struct map_extent *out, int max);
+
+bool inode_write_pinned(struct inode *i); /* any write pin at all: attribute timeouts */
+void pin_counts(struct inode *i, uint64_t *read, uint64_t *write); /* pins on this inode */
+
+/* ---- for those who change content (io.c, falloc.c, clone.c, file.c) ---- */
+
+/* [fblk, fblk+len) of the live map is about to be replaced or removed: the pins there are
+ * cut loose, their blocks belong to them from now on, and are freed when the last of them goes.
+ * Layout lock exclusive. Looks at the live map, does not change it (live_removed_fn must leave
+ * alone what is pinned or LIVE_TAINTED: it has been dealt with). Can't fail. */
+void pin_cut(struct inode *i, fblk_t fblk, uint64_t len);
+
+/* A store met a pinned block that has to stay as it is, because the durable map names it
+ * (LIVE_DURABLE) or a writeback has taken it (LIVE_TAKEN). Moves the durable side away
+ * to a copy, durably, so that the block belongs to the live map only and can be stored to. No lock may
+ * be held; the caller looks again after it. -ENOSPC, -EIO, -EROFS. */
+int pin_unshare(struct inode *i, fblk_t fblk, uint64_t len);
+
+/* The durable blocks of [fblk, fblk+len) are about to become shared with another file (clone):
+ * with the layout lock exclusive, after the writeback of i. -EAGAIN: there are
+ * blocks pinned in place, so pin_unshare(i, fblk, len) with no lock held has to come first; -ENOSPC: no
+ * space for the copies that later writebacks of the write-pinned blocks will need. */
+int pin_share(struct inode *i, fblk_t fblk, uint64_t len);
+
+/* The inode leaves memory: no open file, no pin. No lock may be held. */
+void pin_evict(struct inode *i);
+
+#endif
