@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* pinctl status and pinctl info: numbers, as the daemon tells them. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <pinfs/pinfs.h>
+
+#include "cli/cli.h"
+#include "cli/pinctl.h"
+
+typedef unsigned long long ull;
+
+static void
+print_status(const char *path, const struct pinfs_status *st)
+{
+	char a[16], b[16], uuid[37];
+
+	printf("%s: pool %s%s\n", path, st->pool_path, st->readonly ? " (read-only)" : "");
+	printf("  uuid          %s\n", cli_uuid(uuid, st->pool_uuid));
+	if (st->label[0])
+		printf("  label         %s\n", st->label);
+	printf("  domain        %s\n", pinctl_domain(st->domain));
+	printf("  daemon        pid %u, %llu requests served\n", st->daemon_pid, (ull)st->requests);
+	printf("  space         %s, %s free\n", cli_size(a, st->total_blocks * st->block_size),
+	    cli_size(b, st->free_blocks * st->block_size));
+	printf("  reserved      %s\n", cli_size(a, st->reserved_blocks * st->block_size));
+	printf("  quarantined   %s\n", cli_size(a, st->quarantined_blocks * st->block_size));
+	printf("  in use        %llu inodes, %s data, %s tree\n", (ull)st->inodes,
+	    cli_size(a, st->data_blocks * st->block_size), cli_size(b, st->node_blocks * st->block_size));
+	printf("  live          %llu extents, %llu dirty inodes, %llu inodes cached\n", (ull)st->live_extents,
+	    (ull)st->dirty_inodes, (ull)st->cached_inodes);
+	printf("  pins          %llu, over %s\n", (ull)st->pins, cli_size(a, st->pinned_blocks * st->block_size));
+	printf("  transactions  %llu durable, %llu commits since mount\n", (ull)st->txn_committed, (ull)st->commits);
+	printf("  writeback     %llu runs, %llu blocks, of which %llu bounced\n", (ull)st->writebacks,
+	    (ull)st->written_blocks, (ull)st->bounced_blocks);
+}
+
+static void
+json_status(const struct pinfs_status *st)
+{
+	char uuid[37];
+
+	printf("{\"pool\":");
+	cli_json_string(stdout, st->pool_path);
+	printf(",\"uuid\":\"%s\",\"label\":", cli_uuid(uuid, st->pool_uuid));
+	cli_json_string(stdout, st->label);
+	printf(",\"domain\":\"%s\",\"readonly\":%s,\"daemon_pid\":%u,\"requests\":%llu,\"block_size\":%u",
+	    pinctl_domain(st->domain), st->readonly ? "true" : "false", st->daemon_pid, (ull)st->requests,
+	    st->block_size);
+	printf(",\"total_blocks\":%llu,\"free_blocks\":%llu,\"reserved_blocks\":%llu,\"quarantined_blocks\":%llu",
+	    (ull)st->total_blocks, (ull)st->free_blocks, (ull)st->reserved_blocks, (ull)st->quarantined_blocks);
+	printf(",\"data_blocks\":%llu,\"node_blocks\":%llu,\"inodes\":%llu", (ull)st->data_blocks,
+	    (ull)st->node_blocks, (ull)st->inodes);
+	printf(",\"txn_committed\":%llu,\"commits\":%llu,\"pins\":%llu,\"pinned_blocks\":%llu",
+	    (ull)st->txn_committed, (ull)st->commits, (ull)st->pins, (ull)st->pinned_blocks);
+	printf(",\"dirty_inodes\":%llu,\"cached_inodes\":%llu,\"live_extents\":%llu", (ull)st->dirty_inodes,
+	    (ull)st->cached_inodes, (ull)st->live_extents);
+	printf(",\"writebacks\":%llu,\"written_blocks\":%llu,\"bounced_blocks\":%llu}\n", (ull)st->writebacks,
+	    (ull)st->written_blocks, (ull)st->bounced_blocks);
+}
+
+int
+pinctl_status(const char *path, bool json)
+{
+	static struct pinfs_status st; /* it holds a path: too large for comfort on a stack */
+	int fd = pinctl_open(path);
+	int err;
+
+	if (fd < 0)
+		return 1;
+	err = pinfs_get_status(fd, &st);
+	close(fd);
+	if (err < 0) {
+		pinctl_failed(path, "status", err);
+		return 1;
+	}
+	if (json)
+		json_status(&st);
+	else
+		print_status(path, &st);
+	return 0;
+}
+
+static const struct {
+	uint32_t bit;
+	const char *name;
+} inode_flags[] = {
+	{ PINFS_INODE_IMMUTABLE, "immutable" }, { PINFS_INODE_APPEND, "append" },
+	{ PINFS_INODE_NOATIME, "noatime" },     { PINFS_INODE_NODUMP, "nodump" },
+	{ PINFS_INODE_SYNC, "sync" },           { PINFS_INODE_DAX, "dax" },
+};
+#define NFLAGS (sizeof(inode_flags) / sizeof(inode_flags[0]))
+
+static void
+print_info(const char *path, const struct pinfs_info *in)
+{
+	char a[16], b[16];
+
+	printf("%s: inode %llu, generation %llu\n", path, (ull)in->ino, (ull)in->generation);
+	printf("  size     %llu bytes, %llu as of the last writeback\n", (ull)in->file_size, (ull)in->durable_size);
+	printf("  durable  %llu blocks (%s)\n", (ull)in->durable_blocks,
+	    cli_size(a, in->durable_blocks * PINFS_BLOCK_SIZE));
+	printf("  live     %llu blocks (%s), %llu dirty extents\n", (ull)in->live_blocks,
+	    cli_size(b, in->live_blocks * PINFS_BLOCK_SIZE), (ull)in->dirty_extents);
+	printf("  pins     %llu read, %llu write\n", (ull)in->read_pins, (ull)in->write_pins);
+	printf("  flags   ");
+	for (size_t i = 0; i < NFLAGS; i++)
+		if (in->inode_flags & inode_flags[i].bit)
+			printf(" %s", inode_flags[i].name);
+	printf("%s\n", in->inode_flags ? "" : " none");
+	printf("  domain   %s\n", pinctl_domain(in->domain));
+}
+
+static void
+json_info(const struct pinfs_info *in)
+{
+	const char *sep = "";
+
+	printf("{\"ino\":%llu,\"generation\":%llu,\"size\":%llu,\"durable_size\":%llu", (ull)in->ino,
+	    (ull)in->generation, (ull)in->file_size, (ull)in->durable_size);
+	printf(",\"live_blocks\":%llu,\"durable_blocks\":%llu,\"dirty_extents\":%llu", (ull)in->live_blocks,
+	    (ull)in->durable_blocks, (ull)in->dirty_extents);
+	printf(",\"read_pins\":%llu,\"write_pins\":%llu,\"flags\":[", (ull)in->read_pins, (ull)in->write_pins);
+	for (size_t i = 0; i < NFLAGS; i++)
+		if (in->inode_flags & inode_flags[i].bit) {
+			printf("%s\"%s\"", sep, inode_flags[i].name);
+			sep = ",";
+		}
+	printf("],\"domain\":\"%s\"}\n", pinctl_domain(in->domain));
+}
+
+int
+pinctl_info(const char *path, bool json)
+{
+	struct pinfs_info in = { .size = sizeof(in) };
+	int fd = pinctl_open(path);
+	int err;
+
+	if (fd < 0)
+		return 1;
+	err = ioctl(fd, PINFS_IOC_INFO, &in) < 0 ? -errno : 0;
+	close(fd);
+	if (err < 0) {
+		pinctl_failed(path, "info", err);
+		return 1;
+	}
+	if (json)
+		json_info(&in);
+	else
+		print_info(path, &in);
+	return 0;
+}
