@@ -24,6 +24,7 @@ static const struct {
 } commands[] = {
 	{ "status", pinctl_status, "MNT", "the mount: domain, space, pins, counters" },
 	{ "info", pinctl_info, "FILE", "one file: sizes, live and durable blocks, pins, flags" },
+	{ "sync", pinctl_sync, "MNT", "make everything on the mount durable, as syncfs(2) would" },
 	{ "map", pinctl_map, "FILE", "where each part of a file lies in the pool, and in which state" },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -116,7 +117,7 @@ main(int argc, char **argv)
 		}
 	}
 	if (argc == optind) {
-		cli_usage_error(prog, "which command? one of status, info, map");
+		cli_usage_error(prog, "which command? one of status, info, map, sync, sync");
 		return 2;
 	}
 	for (size_t i = 0; i < NCOMMANDS; i++) {

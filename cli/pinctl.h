@@ -12,6 +12,7 @@
 int pinctl_status(const char *path, bool json);
 int pinctl_info(const char *path, bool json);
 int pinctl_map(const char *path, bool json);
+int pinctl_sync(const char *path, bool json);
 
 /* Open a file or directory for asking about it; complains and returns -1 on failure. */
 int pinctl_open(const char *path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* pinctl status and pinctl info: numbers, as the daemon tells them. */
+/* pinctl status and pinctl info: numbers, as the daemon tells them; pinctl sync. */
 #include "config.h"
 
 #include <errno.h>
@@ -82,6 +82,27 @@ pinctl_status(const char *path, bool json)
 		json_status(&st);
 	else
 		print_status(path, &st);
+	return 0;
+}
+
+int
+pinctl_sync(const char *path, bool json)
+{
+	struct pinfs_sync_range o = { .size = sizeof(o), .flags = PINFS_SYNC_FS };
+	int fd = pinctl_open(path);
+	int err;
+
+	if (fd < 0)
+		return 1;
+	/* what the kernel has not handed to the daemon yet comes first: shared mappings */
+	err = syncfs(fd) < 0 || ioctl(fd, PINFS_IOC_SYNC, &o) < 0 ? -errno : 0;
+	close(fd);
+	if (err < 0) {
+		pinctl_failed(path, "sync", err);
+		return 1;
+	}
+	if (json)
+		printf("{\"synced\":true}\n");
 	return 0;
 }
 

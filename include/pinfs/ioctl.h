@@ -139,10 +139,13 @@ struct pinfs_extents {
 };
 
 /* -- PINFS_IOC_SYNC: make [off, off+len) durable; len 0: to EOF -------------
- * At least that range: the first version makes the whole file durable. */
+ * At least that range: the first version makes the whole file durable. With PINFS_SYNC_FS
+ * (off and len 0) all that is dirty on the mount, in one commit if it is not too much for one: what
+ * syncfs(2) should do, which the kernel does not pass on to a FUSE daemon. */
+#define PINFS_SYNC_FS 0x1
 struct pinfs_sync_range {
 	__u32 size;
-	__u32 flags;     /* 0 */
+	__u32 flags;     /* PINFS_SYNC_FS */
 	__u64 off;
 	__u64 len;
 	__u64 reserved[2];

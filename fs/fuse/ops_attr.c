@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Attributes, extended attributes, and the figures of df(1).
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/xattr.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "fs/fuse/front_i.h"
+
+void
+request_getattr(struct front *fr, const struct request *r)
+{
+	struct fuse_attr_out out = { .attr_valid = 0 };
+	struct inode *i;
+	struct stat st;
+	int err;
+
+	err = front_inode(fr, r->head->nodeid, &i);
+	if (err < 0) {
+		front_reply_error(fr, r, err);
+		return;
+	}
+	front_stat(i, &st);
+	out.attr_valid = (uint64_t)front_attr_timeout(fr, i);
+	inode_put(i);
+	front_attr_out(&st, &out.attr);
+	front_reply_data(fr, r, &out, sizeof(out));
+}
+
+/* FUSE_SET_ATTR_... as FS_SET_... */
+static unsigned
+which_of(int to_set)
+{
+	static const struct { int fuse; unsigned fs; } bits[] = {
+		{ FUSE_SET_ATTR_MODE, FS_SET_MODE }, { FUSE_SET_ATTR_UID, FS_SET_UID },
+		{ FUSE_SET_ATTR_GID, FS_SET_GID }, { FUSE_SET_ATTR_SIZE, FS_SET_SIZE },
+		{ FUSE_SET_ATTR_ATIME, FS_SET_ATIME }, { FUSE_SET_ATTR_MTIME, FS_SET_MTIME },
+		{ FUSE_SET_ATTR_ATIME_NOW, FS_SET_ATIME_NOW }, { FUSE_SET_ATTR_MTIME_NOW, FS_SET_MTIME_NOW },
+		{ FUSE_SET_ATTR_CTIME, FS_SET_CTIME },
+	};
+	unsigned which = 0;
+
+	for (size_t k = 0; k < sizeof(bits) / sizeof(bits[0]); k++)
+		if (to_set & bits[k].fuse)
+			which |= bits[k].fs;
+	/* The kernel sends the plain bit with "now" as well; the value is ours then. */
+	if (which & FS_SET_ATIME_NOW)
+		which &= ~(unsigned)FS_SET_ATIME;
+	if (which & FS_SET_MTIME_NOW)
+		which &= ~(unsigned)FS_SET_MTIME;
+	return which;
+}
+
+/* Whether setuid and setgid have to go is in a bit that libfuse does not pass on. */
+static bool
+setattr_kills(const struct front *fr)
+{
+	const struct request *r = front_request;
+	const struct fuse_setattr_in *in = r ? r->body : NULL;
+
+	if (!in || r->head->opcode != FUSE_SETATTR || r->len < sizeof(*in))
+		return false;
+	if (fr->killpriv_v2)
+		return (in->valid & FATTR_KILL_SUIDGID) != 0;
+	return (in->valid & FATTR_SIZE) && r->head->uid != 0;
+}
+
+static void
+op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	struct front *fr = front_of(req);
+	unsigned which = which_of(to_set);
+	struct stat st = *attr;
+	struct inode *i;
+	struct fs_cred c;
+	double timeout;
+	int r;
+
+	(void)fi;
+	front_cred(req, &c);
+	if (setattr_kills(fr))
+		which |= FS_SET_KILL_SUIDGID;
+	r = front_inode(fr, ino, &i);
+	if (r < 0) {
+		front_reply(req, r);
+		return;
+	}
+	if ((which & FS_SET_SIZE) && front_big(i))
+		session_long_request();
+	r = fs_setattr(fr->fs, i, which, &st, &c);
+	timeout = front_attr_timeout(fr, i);
+	inode_put(i);
+	if (r < 0)
+		front_reply(req, r);
+	else
+		fuse_reply_attr(req, &st, timeout);
+}
+
+static void
+op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statvfs st;
+	fsblkcnt_t held;
+	int r;
+
+	(void)ino;
+	r = fs_statfs(front_of(req)->fs, &st);
+	if (r < 0) {
+		front_reply(req, r);
+		return;
+	}
+	held = session_held_blocks(front_of(req)->session) * (BLOCK_SIZE / st.f_frsize);
+	st.f_bfree = min_of(st.f_bfree + held, st.f_blocks);
+	st.f_bavail = min_of(st.f_bavail + held, st.f_bfree);
+	fuse_reply_statfs(req, &st);
+}
+
+/* ---- extended attributes ---------------------------------------------------------------------- */
+
+/* Is the caller in that group? Asked only when an ACL is set. */
+static bool
+in_group(fuse_req_t req, gid_t gid)
+{
+	gid_t *list = NULL;
+	bool found = fuse_req_ctx(req)->gid == gid;
+	int n = 0, size = 64;
+
+	while (!found) {
+		free(list);
+		list = calloc((size_t)size, sizeof(*list));
+		if (!list)
+			break;
+		n = fuse_req_getgroups(req, size, list);
+		if (n <= size)
+			break;
+		size = n;
+	}
+	for (int k = 0; list && k < n && !found; k++)
+		found = list[k] == gid;
+	free(list);
+	return found;
+}
+
+static void
+op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	struct front *fr = front_of(req);
+	struct inode *i;
+	struct stat st;
+	struct fs_cred c;
+	int r;
+
+	front_cred(req, &c);
+	r = front_inode(fr, ino, &i);
+	if (r == 0) {
+		if (strcmp(name, XATTR_NAME_POSIX_ACL_ACCESS) == 0) {
+			inode_stat(i, &st);
+			c.fsetid = c.fsetid || !(st.st_mode & S_ISGID) || in_group(req, st.st_gid);
+		}
+		r = fs_setxattr(fr->fs, i, name, value, size, flags, &c);
+		inode_put(i);
+	}
+	front_reply(req, r);
+}
+
+/* Length, or the bytes themselves. */
+static void
+reply_bytes(fuse_req_t req, ssize_t n, const char *buf, size_t size)
+{
+	if (n < 0)
+		front_reply(req, (int)n);
+	else if (size == 0)
+		fuse_reply_xattr(req, (size_t)n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void
+op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct front *fr = front_of(req);
+	size_t room = min_of(size, (size_t)XATTR_SIZE_MAX);
+	char small[256], *buf = small;
+	struct inode *i;
+	ssize_t n;
+
+	if (room > sizeof(small))
+		buf = malloc(room);
+	n = buf ? front_inode(fr, ino, &i) : -ENOMEM;
+	if (n == 0) {
+		n = fs_getxattr(fr->fs, i, name, size ? buf : NULL, room);
+		inode_put(i);
+	}
+	reply_bytes(req, n, buf, size);
+	if (buf != small)
+		free(buf);
+}
+
+static void
+op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	struct front *fr = front_of(req);
+	size_t room = min_of(size, (size_t)XATTR_LIST_MAX);
+	char small[256], *buf = small;
+	struct inode *i;
+	ssize_t n;
+
+	if (room > sizeof(small))
+		buf = malloc(room);
+	n = buf ? front_inode(fr, ino, &i) : -ENOMEM;
+	if (n == 0) {
+		n = fs_listxattr(fr->fs, i, size ? buf : NULL, room);
+		inode_put(i);
+	}
+	reply_bytes(req, n, buf, size);
+	if (buf != small)
+		free(buf);
+}
+
+static void
+op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct front *fr = front_of(req);
+	struct inode *i;
+	int r;
+
+	r = front_inode(fr, ino, &i);
+	if (r == 0) {
+		r = fs_removexattr(fr->fs, i, name);
+		inode_put(i);
+	}
+	front_reply(req, r);
+}
+
+void
+ops_attr_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->setattr = op_setattr;
+	ops->statfs = op_statfs;
+	ops->setxattr = op_setxattr;
+	ops->getxattr = op_getxattr;
+	ops->listxattr = op_listxattr;
+	ops->removexattr = op_removexattr;
+}
