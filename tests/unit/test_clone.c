@@ -324,7 +324,7 @@ END_TEST
 START_TEST(many_clones)
 {
 	struct file *f[10];
-	char name[8];
+	char name[16];
 
 	unit_fill(a, 0, 2 << 20, 1);
 	for (int k = 0; k < 10; k++) {
