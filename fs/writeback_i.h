@@ -77,8 +77,10 @@ int writeback_run(struct inode *i, bool times, uint64_t *txn);
 static inline void
 writeback_test_point(struct inode *i, enum writeback_point at)
 {
-	if (__builtin_expect(writeback_test_hook != NULL, 0))
-		writeback_test_hook(i, at);
+	void (*hook)(struct inode *, enum writeback_point) = __atomic_load_n(&writeback_test_hook, __ATOMIC_ACQUIRE);
+
+	if (__builtin_expect(hook != NULL, 0))
+		hook(i, at);
 }
 
 /* Keep writebacks of the inode away: takes LOCK_WRITEBACK when no sync has the inode in its set. */

@@ -38,7 +38,7 @@ remount(void)
 static void
 teardown(void)
 {
-	writeback_test_hook = NULL;
+	__atomic_store_n(&writeback_test_hook, NULL, __ATOMIC_RELEASE);
 	remount();
 	fs_release(a);
 	fs_release(b);
@@ -161,9 +161,9 @@ START_TEST(source_changes_meanwhile)
 	unit_fill(a, 0, 81920, 100);
 	hooked = a;
 	hook_byte = 0;
-	writeback_test_hook = write_more;
+	__atomic_store_n(&writeback_test_hook, write_more, __ATOMIC_RELEASE);
 	ck_assert_ok(fs_clone_range(a, 0, b, 0, 0));
-	writeback_test_hook = NULL;
+	__atomic_store_n(&writeback_test_hook, NULL, __ATOMIC_RELEASE);
 	ck_assert_uint_gt(hook_byte, 0);
 	unit_expect(b, 0, 8192, 100);
 	unit_expect(b, 8192, 4096, hook_byte);
@@ -184,9 +184,9 @@ START_TEST(destination_changes_meanwhile)
 	unit_fill(b, 0, 81920, 101);
 	hooked = b;
 	hook_byte = 0;
-	writeback_test_hook = write_more;
+	__atomic_store_n(&writeback_test_hook, write_more, __ATOMIC_RELEASE);
 	ck_assert_ok(fs_clone_range(a, 0, b, 0, 0));
-	writeback_test_hook = NULL;
+	__atomic_store_n(&writeback_test_hook, NULL, __ATOMIC_RELEASE);
 	unit_expect(b, 0, 81920, 100);
 	remount();
 	unit_expect(b, 0, 81920, 100);

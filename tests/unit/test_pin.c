@@ -139,9 +139,9 @@ START_TEST(test_cut_during_bounce)
 	p = pin(f, PIN_WRITE, 0, 8 * BLK, &hook_id);
 	memset(p, 'b', 8 * BLK);
 	hook_file = f;
-	writeback_test_hook = cut_hook;
+	__atomic_store_n(&writeback_test_hook, cut_hook, __ATOMIC_RELEASE);
 	sync_file(f);
-	writeback_test_hook = NULL;
+	__atomic_store_n(&writeback_test_hook, NULL, __ATOMIC_RELEASE);
 	unit_crash_expect(path, "f", 8 * BLK, 'b');
 	unit_expect(f, 0, BLK, 'b');
 	sync_file(f);

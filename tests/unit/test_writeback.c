@@ -74,7 +74,7 @@ hook_set(struct file *f, void (*what)(struct file *, enum writeback_point))
 {
 	hook_file = f;
 	hook_what = what;
-	writeback_test_hook = what ? hook : NULL;
+	__atomic_store_n(&writeback_test_hook, what ? hook : NULL, __ATOMIC_RELEASE);
 }
 
 static void
