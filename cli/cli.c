@@ -94,7 +94,8 @@ cli_size(char buf[16], uint64_t bytes)
 	double v = (double)bytes;
 	unsigned u = 0;
 
-	while (v >= 1024 && u + 1 < sizeof(units) / sizeof(units[0])) {
+	/* what would be printed as 1024 is 1.0 of the next */
+	while (v >= 1023.5 && u + 1 < sizeof(units) / sizeof(units[0])) {
 		v /= 1024;
 		u++;
 	}

@@ -439,6 +439,7 @@ fs_counters(struct fs *fs, struct fs_counters *c)
 	_Static_assert(sizeof(struct fs_counters) % sizeof(uint64_t) == 0, "all counters are 64-bit");
 	for (size_t k = 0; k < sizeof(*c) / sizeof(*to); k++)
 		to[k] = __atomic_load_n(&from[k], __ATOMIC_RELAXED);
+	c->commits = txn_commits(fs->pool);
 	mtx_lock(&fs->dirty_lock);
 	c->dirty_inodes = fs->dirty_count;
 	mtx_unlock(&fs->dirty_lock);

@@ -274,7 +274,7 @@ inode_alloc(struct fs *fs, uint64_t ino)
 	i->state = INODE_LOADING;
 	cds_lfht_node_init(&i->hash);
 	CDS_INIT_LIST_HEAD(&i->dirty_link);
-	live_init(&i->live, pool_wb_credits(fs->pool));
+	live_init(&i->live, pool_wb_credits(fs->pool), &fs->counters.live_extents);
 	return i;
 }
 

@@ -30,10 +30,11 @@ live_cmp(const struct live_extent *a, const struct live_extent *b)
 RB_GENERATE(live_tree, live_extent, link, live_cmp)
 
 void
-live_init(struct live_map *m, uint64_t *dirty_total)
+live_init(struct live_map *m, uint64_t *dirty_total, uint64_t *extents_total)
 {
 	RB_INIT(&m->tree);
 	m->dirty_total = dirty_total;
+	m->extents_total = extents_total;
 	m->extents = m->blocks = m->dirty_extents = 0;
 	m->spare = NULL;
 	m->nspare = 0;
@@ -90,7 +91,9 @@ live_clear(struct live_map *m)
 		free(spare_get(m));
 	if (m->dirty_total && m->dirty_extents > 0)
 		__atomic_fetch_sub(m->dirty_total, m->dirty_extents, __ATOMIC_RELAXED);
-	live_init(m, m->dirty_total);
+	if (m->extents_total && m->extents > 0)
+		__atomic_fetch_sub(m->extents_total, m->extents, __ATOMIC_RELAXED);
+	live_init(m, m->dirty_total, m->extents_total);
 }
 
 /* What the extent counts for in dirty_extents. */
@@ -133,6 +136,8 @@ insert(struct live_map *m, struct live_extent *e)
 {
 	RB_INSERT(live_tree, &m->tree, e);
 	m->extents++;
+	if (m->extents_total)
+		__atomic_fetch_add(m->extents_total, 1, __ATOMIC_RELAXED);
 	if (e->kind != LIVE_HOLE)
 		m->blocks += e->len;
 	add_dirty(m, dirty_weight(e));
@@ -142,6 +147,8 @@ static void
 discard(struct live_map *m, struct live_extent *e)
 {
 	m->extents--;
+	if (m->extents_total)
+		__atomic_fetch_sub(m->extents_total, 1, __ATOMIC_RELAXED);
 	if (e->kind != LIVE_HOLE)
 		m->blocks -= e->len;
 	add_dirty(m, -dirty_weight(e));

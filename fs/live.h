@@ -62,13 +62,14 @@ struct live_map {
 	/* Dirty extents: those of data count once for each EXTENT_CSUM_BLOCKS_MAX blocks
 	 * begun, because that many items their writeback inserts. */
 	uint64_t dirty_extents;
+	uint64_t *extents_total;   /* atomic; extents of all maps together, for status */
 	uint64_t *dirty_total;     /* atomic; of all maps together: what writeback has to be able to pay */
 	struct live_extent *spare; /* a few unused ones, so that a change can't fail half way */
 	unsigned nspare;
 };
 
-/* dirty_total may be NULL. */
-void live_init(struct live_map *m, uint64_t *dirty_total);
+/* The totals may be NULL. */
+void live_init(struct live_map *m, uint64_t *dirty_total, uint64_t *extents_total);
 /* Drops all extents; the blocks are the caller's business. */
 void live_clear(struct live_map *m);
 

@@ -78,6 +78,7 @@ struct txn_state {
 
 	struct mtx commit;       /* LOCK_COMMIT */
 	uint64_t committed;      /* atomic; changes with commit held */
+	uint64_t commits;        /* atomic; likewise */
 	/* Of the closed transaction. P: commit */
 	struct frees closed_frees;
 	struct flush_set *closed_flush;
@@ -462,6 +463,7 @@ commit_closed(struct pool *p)
 	}
 	flush_set_clear(s->closed_flush);
 	frees_apply(&s->closed_frees, p->alloc);
+	__atomic_fetch_add(&s->commits, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->committed, s->closed_root.txn, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -613,6 +615,12 @@ bool
 txn_open_dirty(struct pool *p)
 {
 	return __atomic_load_n(&p->txn->dirty, __ATOMIC_ACQUIRE);
+}
+
+uint64_t
+txn_commits(struct pool *p)
+{
+	return __atomic_load_n(&p->txn->commits, __ATOMIC_RELAXED);
 }
 
 uint64_t

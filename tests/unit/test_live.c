@@ -190,7 +190,7 @@ START_TEST(random_changes)
 	bool merged = true;
 
 	memset(&mo, 0, sizeof(mo));
-	live_init(&m, NULL);
+	live_init(&m, NULL, NULL);
 	for (int n = 0; n < 4000; n++) {
 		random_change(&m, &mo, &rnd, &merged);
 		if (n % 7 == 0 || n < 100)
@@ -211,7 +211,7 @@ START_TEST(small_and_merged)
 	/* with malloc's own word */
 	ck_assert_uint_le(sizeof(struct live_extent) + 16, 100);
 
-	live_init(&m, NULL);
+	live_init(&m, NULL, NULL);
 	ck_assert_ptr_null(live_find(&m, 0));
 	/* forwards, backwards, and the one between: one extent */
 	for (fblk_t b = 10; b < 20; b++)
@@ -244,7 +244,7 @@ START_TEST(far_ends)
 	struct live_extent *e;
 	struct live_map m;
 
-	live_init(&m, NULL);
+	live_init(&m, NULL, NULL);
 	ck_assert_ok(live_set(&m, 5, FBLK_MAX + 1 - 5, LIVE_HOLE, PBLK_NONE, LIVE_DIRTY, NULL, NULL));
 	ck_assert_uint_eq(m.blocks, 0);
 	ck_assert_uint_eq(m.dirty_extents, 1);

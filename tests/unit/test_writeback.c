@@ -38,9 +38,18 @@ START_TEST(test_image_is_last_fsync)
 	const char *path = unit_mkpool(8);
 	struct fs *fs = unit_mount_quiet(path);
 	struct file *f = unit_file(fs, "f", O_RDWR);
+	struct fs_counters before, after;
 
 	fill(f, 0, 100 * BLK, 'a');
+	fs_counters(fs, &before);
+	ck_assert_uint_eq(before.live_extents, 1);
 	sync_file(fs, f);
+	fs_counters(fs, &after);
+	ck_assert_uint_eq(after.live_extents, 0);
+	ck_assert_uint_eq(after.commits, before.commits + 1);
+	ck_assert_uint_eq(after.writebacks, before.writebacks + 1);
+	ck_assert_uint_eq(after.wb_blocks, before.wb_blocks + 100);
+	ck_assert_uint_eq(after.bounced_blocks, before.bounced_blocks);
 	unit_crash_expect(path, "f", 100 * BLK, 'a');
 	fill(f, 10 * BLK + 5, 50 * BLK, 'b');
 	ck_assert_ok(fs_truncate(f->inode, 80 * BLK));
