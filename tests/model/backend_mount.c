@@ -57,21 +57,27 @@ spawn(char *const argv[], bool quiet)
 	return pid;
 }
 
-/* 0, or -EPROTO where the program failed. */
+/* 0, or -EPROTO where the program failed; how is said on standard error. */
 static int
-reap_ok(pid_t pid)
+reap_ok(pid_t pid, const char *name)
 {
 	int status;
 
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return -ECHILD;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPROTO;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "%s: killed by signal %d\n", name, WTERMSIG(status));
+	else
+		fprintf(stderr, "%s: status %d\n", name, WEXITSTATUS(status));
+	return -EPROTO;
 }
 
 static int
 run_program(char *const argv[])
 {
-	return reap_ok(spawn(argv, true));
+	return reap_ok(spawn(argv, true), argv[0]);
 }
 
 static int
@@ -159,9 +165,14 @@ leave(bool crash)
 	err = unmount(crash);
 	if (err)
 		return err;
-	err = reap_ok(m.daemon);
+	if (crash) {
+		waitpid(m.daemon, NULL, 0);
+		err = 0;
+	} else {
+		err = reap_ok(m.daemon, "pinfs");
+	}
 	m.daemon = -1;
-	return crash ? 0 : err;
+	return err;
 }
 
 static int

@@ -196,10 +196,10 @@ is_zero(const void *buf, size_t len)
 	return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
 
-int64_t
-ns_of(struct timespec t)
+bool
+same_time(struct timespec a, struct timespec b)
 {
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
 void

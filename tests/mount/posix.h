@@ -55,7 +55,7 @@ bool content_is(const char *path, const char *want);
 void fill(void *buf, size_t len, unsigned seed);      /* bytes that depend on seed and place */
 bool is_filled(const void *buf, size_t len, unsigned seed);
 bool is_zero(const void *buf, size_t len);
-int64_t ns_of(struct timespec t);
+bool same_time(struct timespec a, struct timespec b);
 void tick(void);                                      /* let the clock of timestamps move on */
 
 #endif

@@ -188,9 +188,9 @@ moved(const char *path)
 {
 	struct stat st = st_of(path);
 
-	return (ns_of(st.st_atim) != ns_of(before.st_atim) ? 4u : 0) |
-	       (ns_of(st.st_mtim) != ns_of(before.st_mtim) ? 2u : 0) |
-	       (ns_of(st.st_ctim) != ns_of(before.st_ctim) ? 1u : 0);
+	return (same_time(st.st_atim, before.st_atim) ? 0 : 4u) |
+	       (same_time(st.st_mtim, before.st_mtim) ? 0 : 2u) |
+	       (same_time(st.st_ctim, before.st_ctim) ? 0 : 1u);
 }
 enum { NONE = 0, C = 1, MC = 3, A = 4 };
 
