@@ -85,7 +85,7 @@ report(const char *path, const char *label)
 		return; /* it was made; that somebody has mounted it already is no failure */
 	pool_root(pool, &root);
 	printf("%s: %s, %llu blocks of %u bytes, domain %s\n", path,
-	    cli_size(size, root.nblocks << BLOCK_SHIFT), (unsigned long long)root.nblocks, BLOCK_SIZE,
+	    cli_size(size, root.nblocks << BLK_SHIFT), (unsigned long long)root.nblocks, BLK_SIZE,
 	    domain_name(domain_kind(pool_domain(pool))));
 	printf("UUID %s%s%s\n", cli_uuid(uuid, root.uuid), label ? ", label " : "", label ? label : "");
 	pool_close(pool);

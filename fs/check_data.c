@@ -36,11 +36,11 @@ check_blocks(struct data *d, uint64_t ino, const struct extent *e, const uint8_t
 	struct ck *c = d->c;
 
 	for (uint64_t k = 0; k < e->len; k++) {
-		uint32_t want, crc = crc32c(pool_block(c->pool, e->pblk + k), BLOCK_SIZE);
+		uint32_t want, crc = crc32c(pool_block(c->pool, e->pblk + k), BLK_SIZE);
 
 		memcpy(&want, csums + k * sizeof(want), sizeof(want));
 		if (crc != want)
-			ck_report(c, CHECK_DATA_CRC, ino, (e->fblk + k) << BLOCK_SHIFT, e->pblk + k,
+			ck_report(c, CHECK_DATA_CRC, ino, (e->fblk + k) << BLK_SHIFT, e->pblk + k,
 			    "content has CRC %08x, it should be %08x", crc, want);
 	}
 	__atomic_fetch_add(&d->done, e->len, __ATOMIC_RELAXED);

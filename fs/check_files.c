@@ -241,7 +241,7 @@ report_runs(struct ck *c, const struct file *f, const struct extent *e, pblk_t f
 		}
 		while (end < to && test(c, end))
 			end++;
-		ck_report(c, code, f->ino, (e->fblk + (from - e->pblk)) << BLOCK_SHIFT, from,
+		ck_report(c, code, f->ino, (e->fblk + (from - e->pblk)) << BLK_SHIFT, from,
 		    "%llu block%s %s", (unsigned long long)(end - from), end - from == 1 ? "" : "s", what);
 		from = end;
 	}
@@ -301,7 +301,7 @@ check_extent(struct ck *c, struct files *s, struct tree_key key, const void *val
 	struct extent e;
 	const uint8_t *csums;
 	const char *why = extent_decode(c->pool, key, value, len, &e, &csums);
-	uint64_t offset = key.lo <= FBLK_MAX ? key.lo << BLOCK_SHIFT : CHECK_NOWHERE;
+	uint64_t offset = key.lo <= FBLK_MAX ? key.lo << BLK_SHIFT : CHECK_NOWHERE;
 	fblk_t eof;
 
 	if (!why && f->sound && !S_ISREG(f->attr.mode))
@@ -314,12 +314,12 @@ check_extent(struct ck *c, struct files *s, struct tree_key key, const void *val
 	}
 	if (e.fblk < f->end)
 		ck_report(c, CHECK_EXTENT_OVERLAP, f->ino, offset, e.pblk,
-		    "the extent before reaches to offset %llu", (unsigned long long)f->end << BLOCK_SHIFT);
+		    "the extent before reaches to offset %llu", (unsigned long long)f->end << BLK_SHIFT);
 	f->end = max_of(f->end, e.fblk + e.len);
 	f->blocks += e.len;
 	eof = bytes_to_blocks_up(f->size);
 	if (f->sound && !(e.flags & EXTENT_UNWRITTEN) && e.fblk + e.len > eof)
-		ck_report(c, CHECK_EXTENT_EOF, f->ino, max_of(e.fblk, eof) << BLOCK_SHIFT,
+		ck_report(c, CHECK_EXTENT_EOF, f->ino, max_of(e.fblk, eof) << BLK_SHIFT,
 		    e.pblk + (max_of(e.fblk, eof) - e.fblk), "%llu blocks of content behind the end at %llu",
 		    (unsigned long long)(e.fblk + e.len - max_of(e.fblk, eof)), (unsigned long long)f->size);
 	return own_blocks(c, s, &e);

@@ -98,10 +98,10 @@ layout_unlock_both(struct inode *a, struct inode *b)
 static bool
 dirty_tail(struct inode *in, fblk_t fblk, pblk_t pblk)
 {
-	size_t valid = in->size & BLOCK_MASK;
+	size_t valid = in->size & BLK_MASK;
 
-	return valid != 0 && fblk == in->size >> BLOCK_SHIFT &&
-	    !content_is_zero((uint8_t *)content_block(in, pblk) + valid, BLOCK_SIZE - valid);
+	return valid != 0 && fblk == in->size >> BLK_SHIFT &&
+	    !content_is_zero((uint8_t *)content_block(in, pblk) + valid, BLK_SIZE - valid);
 }
 
 /* What is at fblk of the source, at most max blocks. Layout lock held. */
@@ -110,7 +110,7 @@ source_at(struct clone *c, fblk_t fblk, uint64_t max, struct source *s)
 {
 	struct inode *in = c->in;
 	struct live_extent *e = live_find(&in->live, fblk);
-	fblk_t tail = in->size >> BLOCK_SHIFT;
+	fblk_t tail = in->size >> BLK_SHIFT;
 	struct extent x;
 	int r;
 
@@ -180,9 +180,9 @@ copy_piece(struct clone *c, fblk_t fblk, uint64_t n)
 		if (r < 0)
 			return r;
 		to = pool_block(p, start);
-		valid = min_of(got << BLOCK_SHIFT, max_of(c->in->size, fblk << BLOCK_SHIFT) - (fblk << BLOCK_SHIFT));
+		valid = min_of(got << BLK_SHIFT, max_of(c->in->size, fblk << BLK_SHIFT) - (fblk << BLK_SHIFT));
 		domain_copy(d, to, pool_block(p, s.pblk), valid);
-		domain_zero(d, to + valid, (got << BLOCK_SHIFT) - valid);
+		domain_zero(d, to + valid, (got << BLK_SHIFT) - valid);
 		r = add_piece(c, c->dst + (fblk - c->src), start, got);
 		if (r < 0) {
 			pool_free_data(p, start, got);
@@ -393,7 +393,7 @@ check_sizes(struct clone *c)
 {
 	if (c->off_in > c->in->size || c->len > c->in->size - c->off_in)
 		return -EINVAL;
-	if (((c->off_in + c->len) & BLOCK_MASK) != 0 &&
+	if (((c->off_in + c->len) & BLK_MASK) != 0 &&
 	    (c->off_in + c->len != c->in->size || c->off_out + c->len < c->out->size))
 		return -EINVAL;
 	return 0;
@@ -440,9 +440,11 @@ clone_once(struct clone *c)
 		r = writeback_inode(c->out, &number);
 	if (r < 0)
 		return r;
+	rwl_rdlock(&c->in->io_lock);
 	rwl_rdlock(&c->in->layout_lock);
 	r = survey(c, false, &runs);
 	rwl_unlock(&c->in->layout_lock);
+	rwl_unlock(&c->in->io_lock);
 	if (r < 0)
 		return r;
 
@@ -482,8 +484,8 @@ clone_range(struct inode *in, uint64_t off_in, struct inode *out, uint64_t off_o
 		.off_in = off_in,
 		.off_out = off_out,
 		.len = len,
-		.src = off_in >> BLOCK_SHIFT,
-		.dst = off_out >> BLOCK_SHIFT,
+		.src = off_in >> BLK_SHIFT,
+		.dst = off_out >> BLK_SHIFT,
 		.nblocks = bytes_to_blocks_up(len),
 		.wait_inode = out,
 	};
@@ -554,7 +556,7 @@ fs_clone_range(struct file *in, uint64_t off_in, struct file *out, uint64_t off_
 		return r;
 	if ((in_flags | out_flags) & INODE_FL_DAX)
 		return -EOPNOTSUPP;
-	if (((off_in | off_out) & BLOCK_MASK) != 0 || off_in > FILE_MAX_BYTES || off_out > FILE_MAX_BYTES)
+	if (((off_in | off_out) & BLK_MASK) != 0 || off_in > FILE_MAX_BYTES || off_out > FILE_MAX_BYTES)
 		return -EINVAL;
 	size = size_of(in->inode);
 	if (off_in > size)
@@ -608,11 +610,11 @@ copy_bytes(struct inode *in, uint64_t off_in, struct inode *out, uint64_t off_ou
 static uint64_t
 sharable(struct inode *in, uint64_t off_in, struct inode *out, uint64_t off_out, uint64_t len)
 {
-	if (((off_in | off_out) & BLOCK_MASK) != 0)
+	if (((off_in | off_out) & BLK_MASK) != 0)
 		return 0;
 	if (off_in + len == size_of(in) && off_out + len >= size_of(out))
 		return len;
-	return len & ~(uint64_t)BLOCK_MASK;
+	return len & ~(uint64_t)BLK_MASK;
 }
 
 ssize_t
@@ -639,10 +641,10 @@ fs_copy_range(struct file *in, uint64_t off_in, struct file *out, uint64_t off_o
 	len = min_of(len, FILE_MAX_BYTES - off_out);
 	if (overlap(in, off_in, out, off_out, len))
 		return -EINVAL;
-	share = ((off_in ^ off_out) & BLOCK_MASK) == 0 && !((in_flags | out_flags) & INODE_FL_DAX);
+	share = ((off_in ^ off_out) & BLK_MASK) == 0 && !((in_flags | out_flags) & INODE_FL_DAX);
 
 	/* up to the first block boundary, then whole blocks, then the rest */
-	part = share ? min_of(len, -off_in & BLOCK_MASK) : len;
+	part = share ? min_of(len, -off_in & BLK_MASK) : len;
 	n = copy_bytes(from, off_in, to, off_out, part);
 	if (n < 0)
 		return n;

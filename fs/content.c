@@ -291,8 +291,8 @@ static int
 zero_locked(struct inode *i, uint64_t off, uint64_t len, pblk_t *fresh, struct content_wait *w)
 {
 	struct domain *d = content_domain(i);
-	fblk_t fblk = off >> BLOCK_SHIFT;
-	size_t lo = off & BLOCK_MASK;
+	fblk_t fblk = off >> BLK_SHIFT;
+	size_t lo = off & BLK_MASK;
 	uint8_t *old, *new;
 	struct segment s;
 	int r;
@@ -319,7 +319,7 @@ zero_locked(struct inode *i, uint64_t off, uint64_t len, pblk_t *fresh, struct c
 		new = content_block(i, *fresh);
 		domain_copy(d, new, old, lo);
 		domain_zero(d, new + lo, len);
-		domain_copy(d, new + lo + len, old + lo + len, BLOCK_SIZE - lo - len);
+		domain_copy(d, new + lo + len, old + lo + len, BLK_SIZE - lo - len);
 		r = live_set(&i->live, fblk, 1, LIVE_DATA, *fresh, LIVE_DIRTY, content_drop, i);
 		if (r < 0)
 			return r;
@@ -355,7 +355,7 @@ content_zero(struct inode *i, uint64_t off, uint64_t len, bool must, struct cont
 int
 content_zero_tail(struct inode *i, struct content_wait *w)
 {
-	uint64_t rest = -i->size & BLOCK_MASK;
+	uint64_t rest = -i->size & BLK_MASK;
 
 	return content_zero(i, i->size, rest, false, w);
 }
@@ -364,15 +364,15 @@ int
 content_fill_rest(struct inode *i, fblk_t fblk, uint8_t *block, unsigned lo, unsigned hi)
 {
 	struct domain *d = content_domain(i);
-	uint64_t start = fblk << BLOCK_SHIFT;
+	uint64_t start = fblk << BLK_SHIFT;
 	const uint8_t *old;
 	struct segment s;
 	unsigned valid;
 	int r;
 
-	if (lo == 0 && hi == BLOCK_SIZE)
+	if (lo == 0 && hi == BLK_SIZE)
 		return 0;
-	valid = i->size > start ? (unsigned)min_of(i->size - start, (uint64_t)BLOCK_SIZE) : 0;
+	valid = i->size > start ? (unsigned)min_of(i->size - start, (uint64_t)BLK_SIZE) : 0;
 	rwl_rdlock(&i->layout_lock);
 	r = segment_lookup(i, fblk, 1, &s);
 	if (r == 0)
@@ -388,8 +388,8 @@ content_fill_rest(struct inode *i, fblk_t fblk, uint8_t *block, unsigned lo, uns
 		domain_zero(d, block + valid, lo - valid);
 	if (hi < valid)
 		domain_copy(d, block + hi, old + hi, valid - hi);
-	if (hi < BLOCK_SIZE)
-		domain_zero(d, block + max_of(hi, valid), BLOCK_SIZE - max_of(hi, valid));
+	if (hi < BLK_SIZE)
+		domain_zero(d, block + max_of(hi, valid), BLK_SIZE - max_of(hi, valid));
 out:
 	rwl_unlock(&i->layout_lock);
 	return r;

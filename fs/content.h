@@ -102,7 +102,7 @@ write_advance(struct write_cursor *c, uint64_t n)
 static inline uint64_t
 write_bytes_in(const struct write_cursor *c, uint64_t nblocks)
 {
-	return min_of((nblocks << BLOCK_SHIFT) - (c->off & BLOCK_MASK), c->len);
+	return min_of((nblocks << BLK_SHIFT) - (c->off & BLK_MASK), c->len);
 }
 
 /* Store the beginning of it: as many blocks as may be treated alike, maybe none if a pin came in

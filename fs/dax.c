@@ -72,12 +72,12 @@ store_there(struct dax_write *dw, struct segment *s, enum store_how *how)
 	struct write_cursor *c = &dw->at;
 	struct inode *i = dw->inode;
 	struct domain *d = content_domain(i);
-	size_t head = c->off & BLOCK_MASK;
+	size_t head = c->off & BLK_MASK;
 	uint64_t n, blocks;
 	uint8_t *to;
 	int r;
 
-	r = segment_lookup(i, c->off >> BLOCK_SHIFT, bytes_to_blocks_up(head + c->len), s);
+	r = segment_lookup(i, c->off >> BLK_SHIFT, bytes_to_blocks_up(head + c->len), s);
 	if (r < 0)
 		return r;
 	n = write_bytes_in(c, s->len);
@@ -95,7 +95,7 @@ store_there(struct dax_write *dw, struct segment *s, enum store_how *how)
 		to = content_block(i, s->pblk);
 		domain_zero(d, to, head);
 		domain_copy(d, to + head, c->src, n);
-		domain_zero(d, to + head + n, -(c->off + n) & BLOCK_MASK);
+		domain_zero(d, to + head + n, -(c->off + n) & BLK_MASK);
 		r = map_blocks(dw, s->fblk, s->pblk, blocks, c->off + n);
 		if (r < 0)
 			return r;
@@ -114,7 +114,7 @@ store_new(struct dax_write *dw, const struct segment *s)
 	struct write_cursor *c = &dw->at;
 	struct inode *i = dw->inode;
 	struct pool *p = i->fs->pool;
-	size_t head = c->off & BLOCK_MASK, tail;
+	size_t head = c->off & BLK_MASK, tail;
 	struct live_extent *e;
 	uint64_t got, n;
 	bool mapped = false;
@@ -126,12 +126,12 @@ store_new(struct dax_write *dw, const struct segment *s)
 	if (r < 0)
 		return r;
 	n = write_bytes_in(c, got);
-	tail = -(c->off + n) & BLOCK_MASK;
+	tail = -(c->off + n) & BLK_MASK;
 	to = pool_block(p, start);
-	r = content_fill_rest(i, s->fblk, to, (unsigned)head, got == 1 ? (unsigned)(BLOCK_SIZE - tail) : BLOCK_SIZE);
+	r = content_fill_rest(i, s->fblk, to, (unsigned)head, got == 1 ? (unsigned)(BLK_SIZE - tail) : BLK_SIZE);
 	if (r == 0 && got > 1)
-		r = content_fill_rest(i, s->fblk + got - 1, to + ((got - 1) << BLOCK_SHIFT), 0,
-		    (unsigned)(BLOCK_SIZE - tail));
+		r = content_fill_rest(i, s->fblk + got - 1, to + ((got - 1) << BLK_SHIFT), 0,
+		    (unsigned)(BLK_SIZE - tail));
 	if (r == 0) {
 		domain_copy(content_domain(i), to + head, c->src, n);
 		rwl_wrlock(&i->layout_lock);

@@ -114,7 +114,7 @@ void
 extent_log_damage(const struct inode *i, const struct extent *e, const char *what)
 {
 	pinfs_log(LOG_ERR, "inode %llu, offset %llu, block %llu: damaged: %s", (unsigned long long)i->ino,
-	    (unsigned long long)e->fblk << BLOCK_SHIFT, (unsigned long long)e->pblk, what);
+	    (unsigned long long)e->fblk << BLK_SHIFT, (unsigned long long)e->pblk, what);
 }
 
 /* ---- the plan -------------------------------------------------------------- */
@@ -494,7 +494,7 @@ apply(struct txn *t, struct plan *pl, bool shared, uint64_t runs, struct release
 		r = release_displaced(rel, pl, runs > 0);
 	if (r < 0)
 		pinfs_log(LOG_CRIT, "inode %llu, offset %llu: the map could not be changed: %s",
-		    (unsigned long long)i->ino, (unsigned long long)pl->fblk << BLOCK_SHIFT, strerror(-r));
+		    (unsigned long long)i->ino, (unsigned long long)pl->fblk << BLK_SHIFT, strerror(-r));
 	return r;
 }
 

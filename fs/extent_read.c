@@ -384,11 +384,11 @@ verify_blocks(struct inode *i, fblk_t fblk, pblk_t pblk, uint64_t n, const uint3
 
 		if (!always && word && (__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
 			continue;
-		crc = crc32c(pool_block(fs->pool, pblk + k), BLOCK_SIZE);
+		crc = crc32c(pool_block(fs->pool, pblk + k), BLK_SIZE);
 		if (crc != csums[k]) {
 			pinfs_log(LOG_ERR, "inode %llu, offset %llu, block %llu: damaged: content has CRC "
 			    "%08x, not %08x", (unsigned long long)i->ino,
-			    (unsigned long long)(fblk + k) << BLOCK_SHIFT, (unsigned long long)(pblk + k), crc,
+			    (unsigned long long)(fblk + k) << BLK_SHIFT, (unsigned long long)(pblk + k), crc,
 			    csums[k]);
 			return -EIO;
 		}

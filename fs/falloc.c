@@ -83,7 +83,7 @@ zero_live(struct inode *i, const struct segment *s)
 {
 	if (!live_held(s->live))
 		return live_set(&i->live, s->fblk, s->len, LIVE_UNWRITTEN, s->pblk, LIVE_DIRTY, NULL, NULL);
-	domain_zero(content_domain(i), content_block(i, s->pblk), s->len << BLOCK_SHIFT);
+	domain_zero(content_domain(i), content_block(i, s->pblk), s->len << BLK_SHIFT);
 	live_change_flags(&i->live, s->live, LIVE_DIRTY, 0);
 	return 0;
 }
@@ -179,12 +179,12 @@ prealloc_range(struct inode *i, fblk_t at, fblk_t end, fblk_t zero, fblk_t zero_
 static int
 zero_edges(struct inode *i, uint64_t off, uint64_t end, struct content_wait *w)
 {
-	uint64_t first_end = min_of((off | BLOCK_MASK) + 1, end), last = max_of(end & ~(uint64_t)BLOCK_MASK, off);
+	uint64_t first_end = min_of((off | BLK_MASK) + 1, end), last = max_of(end & ~(uint64_t)BLK_MASK, off);
 	int r = 0;
 
-	if (off & BLOCK_MASK)
+	if (off & BLK_MASK)
 		r = content_zero(i, off, first_end - off, true, w);
-	if (r == 0 && (end & BLOCK_MASK) && (last > off || !(off & BLOCK_MASK)))
+	if (r == 0 && (end & BLK_MASK) && (last > off || !(off & BLK_MASK)))
 		r = content_zero(i, last, end - last, true, w);
 	return r;
 }
@@ -197,8 +197,8 @@ punch(struct inode *i, uint64_t off, uint64_t end, struct content_wait *w)
 
 	/* nothing is behind the end of the file but zeroes: its last block can go as a whole */
 	if (end >= i->size)
-		end = max_of(end, i->size + (-i->size & BLOCK_MASK));
-	last = end >> BLOCK_SHIFT;
+		end = max_of(end, i->size + (-i->size & BLK_MASK));
+	last = end >> BLK_SHIFT;
 	r = zero_edges(i, off, end, w);
 	if (r == 0 && first < last)
 		r = content_cut(i, first, last);
@@ -210,7 +210,7 @@ static int
 fallocate_locked(struct inode *i, int mode, uint64_t off, uint64_t end, struct content_wait *w)
 {
 	bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && end > i->size;
-	fblk_t first = off >> BLOCK_SHIFT, last = bytes_to_blocks_up(end);
+	fblk_t first = off >> BLK_SHIFT, last = bytes_to_blocks_up(end);
 	int r = 0;
 
 	if (mode & FALLOC_FL_PUNCH_HOLE) {
@@ -219,7 +219,7 @@ fallocate_locked(struct inode *i, int mode, uint64_t off, uint64_t end, struct c
 		if (grows)
 			r = content_zero_tail(i, w);
 		if (r == 0 && (mode & FALLOC_FL_ZERO_RANGE)) {
-			r = prealloc_range(i, first, last, bytes_to_blocks_up(off), end >> BLOCK_SHIFT, w);
+			r = prealloc_range(i, first, last, bytes_to_blocks_up(off), end >> BLK_SHIFT, w);
 			if (r == 0)
 				r = zero_edges(i, off, end, w);
 		} else if (r == 0) {
@@ -286,12 +286,12 @@ seek_locked(struct inode *i, uint64_t off, bool data, uint64_t *found)
 	int r;
 
 	while (at < size) {
-		r = segment_lookup(i, at >> BLOCK_SHIFT, bytes_to_blocks_up(size) - (at >> BLOCK_SHIFT), &s);
+		r = segment_lookup(i, at >> BLK_SHIFT, bytes_to_blocks_up(size) - (at >> BLK_SHIFT), &s);
 		if (r < 0)
 			return r;
 		if ((s.kind == LIVE_DATA) == data)
 			break;
-		at = (s.fblk + s.len) << BLOCK_SHIFT;
+		at = (s.fblk + s.len) << BLK_SHIFT;
 	}
 	*found = min_of(at, size);
 	return 0;

@@ -105,7 +105,7 @@ walk_node(void *arg, const struct tree_walk_node *wn)
 	}
 	if (++w->nodes >= WALK_KEEP_NODES) {
 		w->nodes = 0;
-		madvise(pool_block(w->pool, 0), pool_nblocks(w->pool) << BLOCK_SHIFT, MADV_DONTNEED);
+		madvise(pool_block(w->pool, 0), pool_nblocks(w->pool) << BLK_SHIFT, MADV_DONTNEED);
 	}
 	return 0;
 }
@@ -247,7 +247,7 @@ attach_pool(struct fs *fs, struct pool_error *e)
 	pool_root(fs->pool, &root);
 	memcpy(fs->hash_key, root.hash_seed, sizeof(fs->hash_key));
 	if (fs->opt.pin_limit == 0)
-		fs->opt.pin_limit = (nblocks / 2) << BLOCK_SHIFT;
+		fs->opt.pin_limit = (nblocks / 2) << BLK_SHIFT;
 	fs->csum_checked = calloc((nblocks + 63) / 64, sizeof(*fs->csum_checked));
 	if (!fs->csum_checked)
 		return fail(e, -ENOMEM, "out of memory");
@@ -414,13 +414,13 @@ fs_statfs(struct fs *fs, struct statvfs *st)
 	pool_counters(fs->pool, &ninodes, &data_blocks, &node_blocks);
 	pool_root(fs->pool, &root);
 	memset(st, 0, sizeof(*st));
-	st->f_bsize = BLOCK_SIZE;
-	st->f_frsize = BLOCK_SIZE;
+	st->f_bsize = BLK_SIZE;
+	st->f_frsize = BLK_SIZE;
 	st->f_blocks = a.total;
 	st->f_bfree = a.free - a.reserved;
 	st->f_bavail = st->f_bfree > reserve ? st->f_bfree - reserve : 0;
 	/* Inodes are items like any other: there is room for as many as fit. */
-	more = st->f_bavail * (BLOCK_SIZE / (2 * sizeof(struct inode_item)));
+	more = st->f_bavail * (BLK_SIZE / (2 * sizeof(struct inode_item)));
 	st->f_files = ninodes + more;
 	st->f_ffree = more;
 	st->f_favail = more;

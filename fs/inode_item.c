@@ -303,8 +303,8 @@ inode_stat(struct inode *i, struct stat *st)
 	st->st_gid = i->attr.gid;
 	st->st_rdev = makedev(i->attr.rdev_major, i->attr.rdev_minor);
 	st->st_size = (off_t)size;
-	st->st_blksize = BLOCK_SIZE;
-	st->st_blocks = (blkcnt_t)(blocks << (BLOCK_SHIFT - 9));
+	st->st_blksize = BLK_SIZE;
+	st->st_blocks = (blkcnt_t)(blocks << (BLK_SHIFT - 9));
 	st->st_atim = i->attr.atime;
 	st->st_mtim = i->attr.mtime;
 	st->st_ctim = i->attr.ctime;

@@ -93,16 +93,16 @@ collect(struct inode *i, uint64_t off, uint64_t end, struct iovec *iov, int max,
 	int r;
 
 	while (at < end) {
-		r = segment_lookup(i, at >> BLOCK_SHIFT, bytes_to_blocks_up(end) - (at >> BLOCK_SHIFT), &s);
+		r = segment_lookup(i, at >> BLK_SHIFT, bytes_to_blocks_up(end) - (at >> BLK_SHIFT), &s);
 		if (r == 0)
 			r = segment_verify(i, &s);
 		if (r < 0)
 			return r;
-		seg_end = min_of((s.fblk + s.len) << BLOCK_SHIFT, end);
+		seg_end = min_of((s.fblk + s.len) << BLK_SHIFT, end);
 		n = seg_end - at;
 		if (s.kind == LIVE_DATA) {
 			more = add_iovec(iov, max, count,
-			    (uint8_t *)content_block(i, s.pblk) + (at & BLOCK_MASK), n);
+			    (uint8_t *)content_block(i, s.pblk) + (at & BLK_MASK), n);
 			if (!more)
 				break;
 			at += n;
@@ -186,7 +186,7 @@ static int
 next_run(struct inode *i, const struct write_cursor *c, struct segment *s, enum store_how *how, uint64_t *nblocks,
     pblk_t *goal)
 {
-	fblk_t first = c->off >> BLOCK_SHIFT, end = bytes_to_blocks_up(c->off + c->len), at;
+	fblk_t first = c->off >> BLK_SHIFT, end = bytes_to_blocks_up(c->off + c->len), at;
 	struct segment more;
 	int r;
 
@@ -216,7 +216,7 @@ store_in_place(struct inode *i, struct write_cursor *c, const struct segment *s)
 	uint64_t n = write_bytes_in(c, s->len);
 	uint8_t *to = content_block(i, s->pblk);
 
-	domain_copy(content_domain(i), to + (c->off & BLOCK_MASK), c->src, n);
+	domain_copy(content_domain(i), to + (c->off & BLK_MASK), c->src, n);
 	if (!(s->live->flags & LIVE_DIRTY))
 		live_change_flags(&i->live, s->live, LIVE_DIRTY, 0);
 	write_advance(c, n);
@@ -227,9 +227,9 @@ static int
 store_fill(struct inode *i, struct write_cursor *c, const struct segment *s)
 {
 	uint64_t n = write_bytes_in(c, s->len);
-	uint64_t blocks = bytes_to_blocks_up((c->off & BLOCK_MASK) + n);
+	uint64_t blocks = bytes_to_blocks_up((c->off & BLK_MASK) + n);
 	struct domain *d = content_domain(i);
-	size_t head = c->off & BLOCK_MASK, tail = -(c->off + n) & BLOCK_MASK;
+	size_t head = c->off & BLK_MASK, tail = -(c->off + n) & BLK_MASK;
 	uint8_t *to = content_block(i, s->pblk);
 	int r;
 
@@ -267,8 +267,8 @@ static int
 store_fresh(struct inode *i, struct write_cursor *c, uint64_t nblocks, pblk_t goal)
 {
 	struct pool *p = i->fs->pool;
-	fblk_t fblk = c->off >> BLOCK_SHIFT;
-	size_t head = c->off & BLOCK_MASK, tail;
+	fblk_t fblk = c->off >> BLK_SHIFT;
+	size_t head = c->off & BLK_MASK, tail;
 	uint64_t got, kept, n;
 	uint8_t *to;
 	pblk_t start;
@@ -279,15 +279,15 @@ store_fresh(struct inode *i, struct write_cursor *c, uint64_t nblocks, pblk_t go
 		return r;
 	kept = 0;
 	n = write_bytes_in(c, got);
-	tail = -(c->off + n) & BLOCK_MASK;
+	tail = -(c->off + n) & BLK_MASK;
 	to = content_block(i, start);
 	if (got == 1) {
-		r = content_fill_rest(i, fblk, to, (unsigned)head, (unsigned)(BLOCK_SIZE - tail));
+		r = content_fill_rest(i, fblk, to, (unsigned)head, (unsigned)(BLK_SIZE - tail));
 	} else {
-		r = content_fill_rest(i, fblk, to, (unsigned)head, BLOCK_SIZE);
+		r = content_fill_rest(i, fblk, to, (unsigned)head, BLK_SIZE);
 		if (r == 0)
-			r = content_fill_rest(i, fblk + got - 1, to + ((got - 1) << BLOCK_SHIFT), 0,
-			    (unsigned)(BLOCK_SIZE - tail));
+			r = content_fill_rest(i, fblk + got - 1, to + ((got - 1) << BLK_SHIFT), 0,
+			    (unsigned)(BLK_SIZE - tail));
 	}
 	if (r == 0) {
 		domain_copy(content_domain(i), to + head, c->src, n);
@@ -430,19 +430,19 @@ adopt_some(struct inode *i, struct write_cursor *c, struct content_wait *w)
 	struct write_cursor copy;
 	int r;
 
-	r = adopt_run(i, c->off >> BLOCK_SHIFT, run, c->len >> BLOCK_SHIFT, &kept);
+	r = adopt_run(i, c->off >> BLK_SHIFT, run, c->len >> BLK_SHIFT, &kept);
 	if (r == 0 && kept > 0) {
-		write_advance(c, kept << BLOCK_SHIFT);
+		write_advance(c, kept << BLK_SHIFT);
 		return 0;
 	}
 	if (r < 0)
 		return r;
 	copy = *c;
-	copy.len = BLOCK_SIZE;
+	copy.len = BLK_SIZE;
 	r = content_write_run(i, &copy, w);
-	if (copy.len < BLOCK_SIZE) {
+	if (copy.len < BLK_SIZE) {
 		pool_free_data(p, run, 1);
-		write_advance(c, min_of(before, (uint64_t)BLOCK_SIZE));
+		write_advance(c, min_of(before, (uint64_t)BLK_SIZE));
 	}
 	return r;
 }
@@ -468,14 +468,14 @@ fs_write_blocks(struct file *f, pblk_t run, uint64_t nblocks, uint64_t off, bool
 	struct inode *i = f->inode;
 	struct pool *p = i->fs->pool;
 	struct content_wait wait = { .reclaimed = false };
-	uint64_t len = nblocks << BLOCK_SHIFT;
+	uint64_t len = nblocks << BLK_SHIFT;
 	struct write_cursor c = { pool_block(p, run), off, len };
 	uint32_t flags;
 	ssize_t n;
 	int r;
 
 	r = check_write(f, off, &len, &flags);
-	if (r == 0 && ((off & BLOCK_MASK) != 0 || (f->flags & O_APPEND) || (flags & INODE_FL_DAX))) {
+	if (r == 0 && ((off & BLK_MASK) != 0 || (f->flags & O_APPEND) || (flags & INODE_FL_DAX))) {
 		n = fs_write(f, c.src, len, off, kill_suidgid);
 		pool_free_data(p, run, nblocks);
 		return n;
@@ -491,7 +491,7 @@ fs_write_blocks(struct file *f, pblk_t run, uint64_t nblocks, uint64_t off, bool
 			r = content_retry(i, r, &wait);
 	}
 	if (c.len > 0)
-		pool_free_data(p, run + (nblocks - (c.len >> BLOCK_SHIFT)), c.len >> BLOCK_SHIFT);
+		pool_free_data(p, run + (nblocks - (c.len >> BLK_SHIFT)), c.len >> BLK_SHIFT);
 	if (kill_suidgid && c.off > off)
 		inode_kill_suidgid(i);
 	return c.off > off ? (ssize_t)(c.off - off) : r;
@@ -508,7 +508,7 @@ truncate_locked(struct inode *i, uint64_t size, struct content_wait *w)
 	if (size > i->size) {
 		r = content_zero_tail(i, w);
 	} else {
-		r = content_zero(i, size, -size & BLOCK_MASK, true, w);
+		r = content_zero(i, size, -size & BLK_MASK, true, w);
 		/* also blocks behind the end that fallocate put there */
 		if (r == 0)
 			r = content_cut(i, bytes_to_blocks_up(size), FBLK_MAX + 1);

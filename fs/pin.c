@@ -73,7 +73,7 @@ find_user_locked(const struct fs *fs, uid_t uid)
 static int
 charge(const struct fs *fs, uid_t uid, uint64_t blocks)
 {
-	uint64_t limit = fs->opt.pin_limit >> BLOCK_SHIFT;
+	uint64_t limit = fs->opt.pin_limit >> BLK_SHIFT;
 	struct user *u;
 	int r = 0;
 
@@ -207,13 +207,13 @@ struct request {
 static fblk_t
 range_start(const struct pin_range *r)
 {
-	return r->off >> BLOCK_SHIFT;
+	return r->off >> BLK_SHIFT;
 }
 
 static fblk_t
 range_end(const struct pin_range *r)
 {
-	return (r->off + r->len) >> BLOCK_SHIFT;
+	return (r->off + r->len) >> BLK_SHIFT;
 }
 
 static int
@@ -244,9 +244,9 @@ round_ranges(struct request *q)
 		uint64_t end = r->off + r->len;
 
 		q->end = max_of(q->end, end);
-		r->off &= ~(uint64_t)BLOCK_MASK;
-		r->len = (bytes_to_blocks_up(end) << BLOCK_SHIFT) - r->off;
-		q->blocks += r->len >> BLOCK_SHIFT;
+		r->off &= ~(uint64_t)BLK_MASK;
+		r->len = (bytes_to_blocks_up(end) << BLK_SHIFT) - r->off;
+		q->blocks += r->len >> BLK_SHIFT;
 	}
 }
 
@@ -404,8 +404,8 @@ make_pin(const struct request *q)
 			pin->ext[n] = x;
 			at += x.len;
 			if (first) {
-				r->pool_off = x.pblk == PBLK_NONE ? UINT64_MAX : x.pblk << BLOCK_SHIFT;
-				r->ext_len = x.len << BLOCK_SHIFT;
+				r->pool_off = x.pblk == PBLK_NONE ? UINT64_MAX : x.pblk << BLK_SHIFT;
+				r->ext_len = x.len << BLK_SHIFT;
 			}
 			first = false;
 		}
@@ -624,9 +624,9 @@ map_segment(struct inode *i, struct segment *s, struct map_extent *x)
 		if (r == 0 && owners > 1)
 			x->flags |= MAP_SHARED_BLOCKS;
 	}
-	x->off = s->fblk << BLOCK_SHIFT;
-	x->len = s->len << BLOCK_SHIFT;
-	x->pool_off = s->kind == LIVE_DATA ? s->pblk << BLOCK_SHIFT : UINT64_MAX;
+	x->off = s->fblk << BLK_SHIFT;
+	x->len = s->len << BLK_SHIFT;
+	x->pool_off = s->kind == LIVE_DATA ? s->pblk << BLK_SHIFT : UINT64_MAX;
 	return r;
 }
 
@@ -641,7 +641,7 @@ map_continues(const struct map_extent *a, const struct map_extent *b)
 int
 map_extents(struct inode *i, uint64_t off, uint64_t len, struct map_extent *out, int max)
 {
-	fblk_t at = off >> BLOCK_SHIFT, end;
+	fblk_t at = off >> BLK_SHIFT, end;
 	struct map_extent x;
 	struct segment s;
 	int n = 0, r = 0;

@@ -216,7 +216,7 @@ plan_make(struct prepare *p, const struct pin_range *r, unsigned n, struct conte
 
 	rwl_rdlock(&p->inode->layout_lock);
 	for (unsigned k = 0; k < n && err == 0; k++)
-		err = plan_range(p, r[k].off >> BLOCK_SHIFT, (r[k].off + r[k].len) >> BLOCK_SHIFT, w);
+		err = plan_range(p, r[k].off >> BLK_SHIFT, (r[k].off + r[k].len) >> BLK_SHIFT, w);
 	rwl_unlock(&p->inode->layout_lock);
 	if (err != 0 || !p->write)
 		return err;
@@ -300,15 +300,15 @@ fill_all(struct prepare *p)
 		const struct piece *c = &p->piece[k];
 
 		if (c->how == PIECE_FILL)
-			domain_zero(d, pool_block(pool, c->src), c->len << BLOCK_SHIFT);
+			domain_zero(d, pool_block(pool, c->src), c->len << BLK_SHIFT);
 		for (uint64_t done = 0; c->how == PIECE_FRESH && done < c->len; done += n) {
 			void *to = pool_block(pool, p->fresh[f].pblk + used);
 
 			n = min_of(c->len - done, p->fresh[f].len - used);
 			if (c->src == PBLK_NONE)
-				domain_zero(d, to, n << BLOCK_SHIFT);
+				domain_zero(d, to, n << BLK_SHIFT);
 			else
-				domain_copy(d, to, pool_block(pool, c->src + done), n << BLOCK_SHIFT);
+				domain_copy(d, to, pool_block(pool, c->src + done), n << BLK_SHIFT);
 			used += n;
 			if (used == p->fresh[f].len) {
 				f++;
@@ -380,7 +380,7 @@ enter_all(struct prepare *p, const struct pin_range *range, unsigned n)
 			r = live_set(m, c->fblk, c->len, LIVE_DATA, c->src, LIVE_DIRTY, NULL, NULL);
 	}
 	for (unsigned k = 0; k < n && r == 0; k++) {
-		fblk_t from = range[k].off >> BLOCK_SHIFT, to = (range[k].off + range[k].len) >> BLOCK_SHIFT;
+		fblk_t from = range[k].off >> BLK_SHIFT, to = (range[k].off + range[k].len) >> BLK_SHIFT;
 
 		r = p->write ? check_writable(i, from, to) : enter_durable(i, from, to);
 		if (r == 0)

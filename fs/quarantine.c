@@ -135,7 +135,7 @@ quarantine_end(struct inode *i, struct quarantined *q)
 static int
 punch(struct pool *p, pblk_t pblk, uint64_t n)
 {
-	off_t off = (off_t)(pblk << BLOCK_SHIFT), len = (off_t)(n << BLOCK_SHIFT);
+	off_t off = (off_t)(pblk << BLK_SHIFT), len = (off_t)(n << BLK_SHIFT);
 
 	if (fallocate(pool_fd(p), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len) < 0)
 		return -errno;

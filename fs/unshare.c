@@ -160,8 +160,8 @@ copy_fill(struct inode *i, const struct copy *c)
 	for (uint64_t n = 0; n < c->move->ext.len; n++) {
 		uint8_t *to = pool_block(p, c->to + n);
 
-		domain_copy(pool_domain(p), to, pool_block(p, c->move->ext.pblk + n), BLOCK_SIZE);
-		c->csums[n] = crc32c(to, BLOCK_SIZE);
+		domain_copy(pool_domain(p), to, pool_block(p, c->move->ext.pblk + n), BLK_SIZE);
+		c->csums[n] = crc32c(to, BLK_SIZE);
 	}
 }
 

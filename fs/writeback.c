@@ -169,16 +169,16 @@ clear_tail(struct writeback *wb)
 {
 	struct inode *i = wb->inode;
 	struct pool *p = i->fs->pool;
-	fblk_t last = wb->size >> BLOCK_SHIFT;
-	size_t used = wb->size & BLOCK_MASK;
+	fblk_t last = wb->size >> BLK_SHIFT;
+	size_t used = wb->size & BLK_MASK;
 	struct live_extent *e = used ? live_find(&i->live, last) : NULL;
 	uint8_t *tail;
 
 	if (!e || e->fblk > last || e->kind != LIVE_DATA || !(e->flags & LIVE_DIRTY) || live_bounced(e))
 		return;
 	tail = (uint8_t *)pool_block(p, e->pblk + (last - e->fblk)) + used;
-	if (tail[0] != 0 || memcmp(tail, tail + 1, BLOCK_SIZE - used - 1) != 0)
-		domain_zero(pool_domain(p), tail, BLOCK_SIZE - used);
+	if (tail[0] != 0 || memcmp(tail, tail + 1, BLK_SIZE - used - 1) != 0)
+		domain_zero(pool_domain(p), tail, BLK_SIZE - used);
 }
 
 /* The io lock shared and the layout lock exclusive are held. */
@@ -250,7 +250,7 @@ static void
 checksum(struct pool *p, pblk_t pblk, uint64_t n, uint32_t *csums)
 {
 	for (uint64_t k = 0; k < n; k++)
-		csums[k] = crc32c(pool_block(p, pblk + k), BLOCK_SIZE);
+		csums[k] = crc32c(pool_block(p, pblk + k), BLK_SIZE);
 }
 
 /* Copy and checksum a few blocks. In the pmem domain what is copied bypasses the cache, so
@@ -262,19 +262,19 @@ bounce_piece(struct pool *p, const uint8_t *src, pblk_t dst, size_t bytes, size_
 	uint8_t *to = pool_block(p, dst);
 
 	if (domain_kind(d) == DOMAIN_PMEM) {
-		uint8_t buf[PIECE * BLOCK_SIZE];
+		uint8_t buf[PIECE * BLK_SIZE];
 
 		memcpy(buf, src, bytes);
 		memset(buf + bytes, 0, zero);
-		for (size_t off = 0; off < bytes + zero; off += BLOCK_SIZE)
-			csums[off / BLOCK_SIZE] = crc32c(buf + off, BLOCK_SIZE);
+		for (size_t off = 0; off < bytes + zero; off += BLK_SIZE)
+			csums[off / BLK_SIZE] = crc32c(buf + off, BLK_SIZE);
 		domain_copy(d, to, buf, bytes + zero);
 		return;
 	}
 	domain_copy(d, to, src, bytes);
 	if (zero > 0)
 		domain_zero(d, to + bytes, zero);
-	checksum(p, dst, (bytes + zero) >> BLOCK_SHIFT, csums);
+	checksum(p, dst, (bytes + zero) >> BLK_SHIFT, csums);
 }
 
 static int
@@ -289,14 +289,14 @@ bounce_run(struct writeback *wb, const struct wb_run *run)
 	if (r < 0)
 		return r;
 	for (uint64_t done = 0; done < run->len; done += n) {
-		uint64_t from = (run->fblk + done) << BLOCK_SHIFT;
+		uint64_t from = (run->fblk + done) << BLK_SHIFT;
 		size_t bytes, zero = 0;
 
 		n = min_of(run->len - done, (uint64_t)PIECE);
-		bytes = n << BLOCK_SHIFT;
-		if (wb->size > from && wb->size < from + bytes && (wb->size & BLOCK_MASK)) {
+		bytes = n << BLK_SHIFT;
+		if (wb->size > from && wb->size < from + bytes && (wb->size & BLK_MASK)) {
 			/* Up to the end of the file, and one block at most behind it. */
-			zero = -wb->size & BLOCK_MASK;
+			zero = -wb->size & BLK_MASK;
 			n = bytes_to_blocks_up(wb->size - from);
 			bytes = wb->size - from;
 		}

@@ -48,5 +48,5 @@ crc32c_block_but(const void *block, size_t crc_off)
 	uint32_t crc = crc32c(p, crc_off);
 
 	crc = crc32c_more(crc, &zero, sizeof(zero));
-	return crc32c_more(crc, p + rest, BLOCK_SIZE - rest);
+	return crc32c_more(crc, p + rest, BLK_SIZE - rest);
 }

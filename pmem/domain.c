@@ -246,7 +246,7 @@ flush_set_add(struct flush_set *fs, pblk_t start, uint64_t n)
 	if (n == 0 || d->kind == DOMAIN_VOLATILE)
 		return;
 	if (d->kind == DOMAIN_PMEM) {
-		pmem_flush(d->base + (start << BLOCK_SHIFT), n << BLOCK_SHIFT);
+		pmem_flush(d->base + (start << BLK_SHIFT), n << BLK_SHIFT);
 		local_drain();
 		return;
 	}
@@ -307,8 +307,8 @@ domain_flush_set(struct domain *d, struct flush_set *fs)
 		return 0;
 	coarsen(fs, FLUSH_MAX);
 	for (size_t i = 0; i < fs->nr; i++)
-		ranges[i] = (struct sync_range){ fs->ranges[i].start << BLOCK_SHIFT,
-			fs->ranges[i].n << BLOCK_SHIFT };
+		ranges[i] = (struct sync_range){ fs->ranges[i].start << BLK_SHIFT,
+			fs->ranges[i].n << BLK_SHIFT };
 	return file_sync(d, ranges, (unsigned)fs->nr);
 }
 
@@ -316,8 +316,8 @@ int
 domain_flush_range(struct domain *d, void *addr, size_t len)
 {
 	uint64_t off = (uint64_t)((uint8_t *)addr - d->base);
-	uint64_t start = off & ~(uint64_t)BLOCK_MASK;
-	struct sync_range range = { start, (bytes_to_blocks_up(off + len) << BLOCK_SHIFT) - start };
+	uint64_t start = off & ~(uint64_t)BLK_MASK;
+	struct sync_range range = { start, (bytes_to_blocks_up(off + len) << BLK_SHIFT) - start };
 
 	switch (d->kind) {
 	case DOMAIN_PMEM:

@@ -19,7 +19,7 @@
 
 #define IN_FLIGHT 16u
 /* The request's length field has 32 bits. */
-#define REQUEST_MAX ((uint64_t)UINT32_MAX & ~(uint64_t)BLOCK_MASK)
+#define REQUEST_MAX ((uint64_t)UINT32_MAX & ~(uint64_t)BLK_MASK)
 
 struct sync_ring {
 	struct io_uring ring;

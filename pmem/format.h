@@ -114,7 +114,7 @@ struct inner_slot {
 	struct node_ref child;
 };
 
-#define NODE_SPACE (BLOCK_SIZE - sizeof(struct node_header))
+#define NODE_SPACE (BLK_SIZE - sizeof(struct node_header))
 #define INNER_SLOTS_MAX (NODE_SPACE / sizeof(struct inner_slot))
 /* Three of the largest items fit in a leaf, so that a split always helps. */
 #define ITEM_VALUE_MAX 1280u
@@ -205,7 +205,7 @@ struct refcount_item {
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the medium is little-endian and so far the host must be, too"
 #endif
-_Static_assert(sizeof(struct root_block) == BLOCK_SIZE, "root block");
+_Static_assert(sizeof(struct root_block) == BLK_SIZE, "root block");
 _Static_assert(sizeof(struct node_ref) == 16, "node ref");
 _Static_assert(sizeof(struct node_header) == 32, "node header");
 _Static_assert(sizeof(struct leaf_slot) == 24, "leaf slot");

@@ -170,7 +170,7 @@ choose_size(struct making *m)
 		pool_error_set(m->err, "%s: a pool needs at least %u bytes", m->path, POOL_MIN_BYTES);
 		return -EINVAL;
 	}
-	if (bytes > INT64_MAX - BLOCK_SIZE)
+	if (bytes > INT64_MAX - BLK_SIZE)
 		return fail(m, -EFBIG, "size");
 	if (!m->file.device && fstatfs(m->file.fd, &sfs) == 0 && sfs.f_type == HUGETLBFS_MAGIC &&
 	    bytes % (uint64_t)sfs.f_bsize != 0) {
@@ -178,7 +178,7 @@ choose_size(struct making *m)
 		    (unsigned long long)sfs.f_bsize);
 		return -EINVAL;
 	}
-	m->bytes = bytes & ~(uint64_t)BLOCK_MASK;
+	m->bytes = bytes & ~(uint64_t)BLK_MASK;
 	return 0;
 }
 
@@ -275,7 +275,7 @@ fill_root(struct making *m, struct root_block *r)
 	memset(r, 0, sizeof(*r));
 	memcpy(r->magic, POOL_MAGIC, sizeof(r->magic));
 	r->version = POOL_VERSION;
-	r->nblocks = m->bytes >> BLOCK_SHIFT;
+	r->nblocks = m->bytes >> BLK_SHIFT;
 	clock_gettime(CLOCK_REALTIME, &now);
 	r->mkfs_time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	r->next_ino = INO_ROOT + 1; /* that of the root directory is not handed out */
@@ -308,8 +308,8 @@ write_roots(struct making *m)
 		ret = domain_open(&d, domain_detect(m->file.fd, m->file.base, m->file.map_len), m->file.fd,
 		    m->file.base, m->file.map_len);
 	if (ret == 0) {
-		domain_zero(d, m->file.base, ROOT_SLOTS * BLOCK_SIZE);
-		ret = domain_flush_range(d, m->file.base, ROOT_SLOTS * BLOCK_SIZE);
+		domain_zero(d, m->file.base, ROOT_SLOTS * BLK_SIZE);
+		ret = domain_flush_range(d, m->file.base, ROOT_SLOTS * BLK_SIZE);
 	}
 	for (r->txn = 1; ret == 0 && r->txn <= ROOT_SLOTS; r->txn++)
 		ret = root_store(d, m->file.base, r);

@@ -8,7 +8,7 @@
  * the stacks but would fit with them. So at all times
  *
  *     header + nr slots <= free_low
- *     free_low + garbage + the lengths of all values = BLOCK_SIZE
+ *     free_low + garbage + the lengths of all values = BLK_SIZE
  *
  * An inner node is just its slots. The key of its first slot is never compared, as
  * that child takes everything below the second, and need not be a lower bound of
@@ -47,7 +47,7 @@ leaf_check(const struct node_header *n, const struct node_expect *x)
 
 	if (n->nr > NODE_SPACE / sizeof(*s))
 		return "more slots than fit";
-	if (n->free_low > BLOCK_SIZE || n->free_low < sizeof(*n) + n->nr * sizeof(*s))
+	if (n->free_low > BLK_SIZE || n->free_low < sizeof(*n) + n->nr * sizeof(*s))
 		return "values overlap the slots";
 	for (unsigned i = 0; i < n->nr; i++) {
 		if (s[i].reserved != 0)
@@ -56,13 +56,13 @@ leaf_check(const struct node_header *n, const struct node_expect *x)
 			return "a value is longer than allowed";
 		if (s[i].len == 0 && s[i].off != 0)
 			return "an empty value has a place";
-		if (s[i].len > 0 && (s[i].off < n->free_low || s[i].off + s[i].len > BLOCK_SIZE))
+		if (s[i].len > 0 && (s[i].off < n->free_low || s[i].off + s[i].len > BLK_SIZE))
 			return "a value lies outside the value area";
 		if (i > 0 && tree_key_cmp(leaf_key(n, i - 1), leaf_key(n, i)) >= 0)
 			return "keys are out of order";
 		values += s[i].len;
 	}
-	if (n->free_low + n->garbage + values != BLOCK_SIZE)
+	if (n->free_low + n->garbage + values != BLK_SIZE)
 		return "the value area does not add up";
 	return key_range_check(x, leaf_key(n, 0), leaf_key(n, n->nr - 1u));
 }
@@ -92,7 +92,7 @@ node_check(const struct node_header *n, const struct node_expect *x)
 {
 	if (n->magic != NODE_MAGIC)
 		return "not a tree node";
-	if (crc32c(n, BLOCK_SIZE) != x->crc)
+	if (crc32c(n, BLK_SIZE) != x->crc)
 		return "checksum mismatch";
 	if (n->block != x->block)
 		return "the node belongs to another place";
@@ -110,13 +110,13 @@ node_check(const struct node_header *n, const struct node_expect *x)
 void
 node_init(struct node_header *n, pblk_t block, unsigned level, uint64_t txn)
 {
-	memset(n, 0, BLOCK_SIZE); /* what the block held before is nobody's business */
+	memset(n, 0, BLK_SIZE); /* what the block held before is nobody's business */
 	n->magic = NODE_MAGIC;
 	n->level = (uint16_t)level;
 	n->block = block;
 	n->txn = txn;
 	if (level == 0)
-		n->free_low = BLOCK_SIZE;
+		n->free_low = BLK_SIZE;
 }
 
 /* ---- leaves ---- */
@@ -133,12 +133,12 @@ static void
 leaf_compact(struct node_header *n)
 {
 	struct leaf_slot *s = leaf_slots(n);
-	uint8_t values[BLOCK_SIZE];
-	size_t low = BLOCK_SIZE;
+	uint8_t values[BLK_SIZE];
+	size_t low = BLK_SIZE;
 
 	if (n->garbage == 0)
 		return;
-	memcpy(values + n->free_low, node_byte(n, n->free_low), BLOCK_SIZE - n->free_low);
+	memcpy(values + n->free_low, node_byte(n, n->free_low), BLK_SIZE - n->free_low);
 	for (unsigned i = 0; i < n->nr; i++) {
 		if (s[i].len == 0)
 			continue;
@@ -214,7 +214,7 @@ leaf_remove(struct node_header *n, unsigned pos)
 	n->nr--;
 	memmove(s, s + 1, (n->nr - pos) * sizeof(*s));
 	if (n->nr == 0) {
-		n->free_low = BLOCK_SIZE;
+		n->free_low = BLK_SIZE;
 		n->garbage = 0;
 	}
 }
@@ -240,7 +240,7 @@ leaf_truncate(struct node_header *n, unsigned nr)
 		value_drop(n, leaf_slots(n) + i);
 	n->nr = (uint16_t)nr;
 	if (nr == 0) {
-		n->free_low = BLOCK_SIZE;
+		n->free_low = BLK_SIZE;
 		n->garbage = 0;
 	}
 }

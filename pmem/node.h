@@ -108,7 +108,7 @@ inner_search(const struct node_header *n, struct tree_key key)
 static inline size_t
 leaf_used(const struct node_header *n)
 {
-	return n->nr * sizeof(struct leaf_slot) + (BLOCK_SIZE - n->free_low - n->garbage);
+	return n->nr * sizeof(struct leaf_slot) + (BLK_SIZE - n->free_low - n->garbage);
 }
 
 /* Bytes that are left, garbage included. */

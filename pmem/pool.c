@@ -41,9 +41,9 @@ static bool
 chunks_populated(void *arg, pblk_t start, uint64_t n)
 {
 	struct pool *p = arg;
-	uint64_t last = ((start + n) << BLOCK_SHIFT) - 1;
+	uint64_t last = ((start + n) << BLK_SHIFT) - 1;
 
-	for (uint64_t c = (start << BLOCK_SHIFT) >> POPULATE_CHUNK_SHIFT; c <= last >> POPULATE_CHUNK_SHIFT; c++)
+	for (uint64_t c = (start << BLK_SHIFT) >> POPULATE_CHUNK_SHIFT; c <= last >> POPULATE_CHUNK_SHIFT; c++)
 		if (!(__atomic_load_n(&p->populated[c / 64], __ATOMIC_RELAXED) >> c % 64 & 1))
 			return false;
 	return true;
@@ -55,7 +55,7 @@ static int
 read_root(struct pool *p, const char *path, struct pool_error *err)
 {
 	const char *why;
-	int ret = root_read(p->base, p->file.bytes >> BLOCK_SHIFT, &p->root, &why);
+	int ret = root_read(p->base, p->file.bytes >> BLK_SHIFT, &p->root, &why);
 
 	if (ret < 0) {
 		pool_error_set(err, "%s: %s", path, why);
@@ -170,7 +170,7 @@ pool_block(struct pool *p, pblk_t blk)
 pblk_t
 pool_block_of(struct pool *p, const void *addr)
 {
-	return (pblk_t)((const uint8_t *)addr - p->base) >> BLOCK_SHIFT;
+	return (pblk_t)((const uint8_t *)addr - p->base) >> BLK_SHIFT;
 }
 
 uint64_t
@@ -359,7 +359,7 @@ populate_chunks(struct pool *p, uint64_t off, uint64_t len)
 int
 pool_populate(struct pool *p, pblk_t start, uint64_t n)
 {
-	uint64_t off = start << BLOCK_SHIFT, len = n << BLOCK_SHIFT;
+	uint64_t off = start << BLK_SHIFT, len = n << BLK_SHIFT;
 	bool exact = domain_kind(p->domain) == DOMAIN_PAGECACHE;
 	int ret = 0;
 
@@ -389,7 +389,7 @@ nodes_backed(struct pool *p)
 	if (!p->file.sparse)
 		return true;
 	alloc_node_window(p->alloc, NODE_WINDOW, &start, &n);
-	return n == 0 || populate_chunks(p, start << BLOCK_SHIFT, n << BLOCK_SHIFT) >= 0;
+	return n == 0 || populate_chunks(p, start << BLK_SHIFT, n << BLK_SHIFT) >= 0;
 }
 
 /* The reserve has to let every deletion and the writeback of everything dirty pass.

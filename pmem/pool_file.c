@@ -77,7 +77,7 @@ find_size(struct pool_file *f, const char *path, const struct stat *st, struct p
 	switch (st->st_mode & S_IFMT) {
 	case S_IFREG:
 		f->bytes = (uint64_t)st->st_size;
-		f->sparse = (uint64_t)st->st_blocks * 512 < (f->bytes & ~(uint64_t)BLOCK_MASK);
+		f->sparse = (uint64_t)st->st_blocks * 512 < (f->bytes & ~(uint64_t)BLK_MASK);
 		return 0;
 	case S_IFBLK:
 		f->device = true;
@@ -139,7 +139,7 @@ pool_file_lock(struct pool_file *f, const char *path, bool whole, unsigned wait_
 		struct flock fl = {
 			.l_type = writing ? F_WRLCK : F_RDLCK,
 			.l_whence = SEEK_SET,
-			.l_len = whole ? 0 : ROOT_SLOTS * BLOCK_SIZE,
+			.l_len = whole ? 0 : ROOT_SLOTS * BLK_SIZE,
 		};
 
 		if (fcntl(f->fd, F_OFD_SETLK, &fl) == 0)

@@ -57,7 +57,7 @@ struct pool {
 static inline void *
 pool_addr(const struct pool *p, pblk_t blk)
 {
-	return p->base + (blk << BLOCK_SHIFT);
+	return p->base + (blk << BLK_SHIFT);
 }
 
 /* root.c: choosing and writing root slots */

@@ -44,7 +44,7 @@ ref_ok(const struct node_ref *ref, uint64_t nblocks)
 static const char *
 judge(const struct root_block *r, uint64_t file_blocks)
 {
-	if (r->nblocks < POOL_MIN_BYTES >> BLOCK_SHIFT)
+	if (r->nblocks < POOL_MIN_BYTES >> BLK_SHIFT)
 		return "its root names a size below the minimum";
 	if (r->nblocks > file_blocks)
 		return "it is shorter than its root says";

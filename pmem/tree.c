@@ -317,7 +317,7 @@ seal_node(struct pool *p, struct flush_set *fs, struct node_header *n)
 		}
 	}
 	flush_set_add(fs, n->block, 1);
-	return crc32c(n, BLOCK_SIZE);
+	return crc32c(n, BLK_SIZE);
 }
 
 void

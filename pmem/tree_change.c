@@ -88,7 +88,7 @@ node_copy(struct txn *t, struct spare *spare, struct node_ref *ref, struct node_
 		return n;
 	blk = spare->blk[spare->next++];
 	copy = pool_addr(t->pool, blk);
-	memcpy(copy, n, BLOCK_SIZE);
+	memcpy(copy, n, BLK_SIZE);
 	copy->block = blk;
 	copy->txn = t->number;
 	*ref = (struct node_ref){ .block = blk, .flags = NODE_REF_DIRTY };

@@ -16,18 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* These two have a BLOCK_SIZE of 1024 and, being system headers, put it in the place of
- * ours without a warning if they come later. So they come now, and never again. */
-#include <linux/fs.h>
-#include <sys/mount.h>
-#undef BLOCK_SIZE
-
 typedef uint64_t pblk_t; /* block number in the pool */
 typedef uint64_t fblk_t; /* block number in a file */
 
-#define BLOCK_SHIFT 12
-#define BLOCK_SIZE 4096u
-#define BLOCK_MASK (BLOCK_SIZE - 1)
+/* Not BLOCK_SIZE: <linux/fs.h> and <sys/mount.h> have one of 1024, and a system header that comes later puts its own
+ * in the place of ours without a warning. */
+#define BLK_SHIFT 12
+#define BLK_SIZE 4096u
+#define BLK_MASK (BLK_SIZE - 1)
 
 /* Block 0 holds a root slot, so 0 is never the number of a data block or a
  * node: it says "none". */
@@ -35,12 +31,12 @@ typedef uint64_t fblk_t; /* block number in a file */
 
 /* The largest file: s64 offsets, as loff_t has them. */
 #define FILE_MAX_BYTES INT64_MAX
-#define FBLK_MAX ((fblk_t)(FILE_MAX_BYTES >> BLOCK_SHIFT))
+#define FBLK_MAX ((fblk_t)(FILE_MAX_BYTES >> BLK_SHIFT))
 
 static inline uint64_t
 bytes_to_blocks_up(uint64_t bytes)
 {
-	return (bytes >> BLOCK_SHIFT) + ((bytes & BLOCK_MASK) != 0);
+	return (bytes >> BLK_SHIFT) + ((bytes & BLK_MASK) != 0);
 }
 
 #define min_of(a, b) ((a) < (b) ? (a) : (b))

@@ -446,15 +446,15 @@ front_close(struct front *fr)
 
 	if (!fr)
 		return 0;
+	notifier_stop(fr->notifier);
 	if (fr->session)
 		r = session_stop(fr->session);
-	/* Closes the device: a notification that waits for a request of ours gets its error then. */
 	if (fr->mounted)
 		fuse_session_unmount(fr->se);
-	notifier_stop(fr->notifier);
 	if (fr->se)
 		fuse_session_destroy(fr->se);
 	session_free(fr->session);
+	notifier_free(fr->notifier);
 	if (fr->fs) {
 		e = fs_umount(fr->fs);
 		if (e < 0)

@@ -96,26 +96,38 @@ notifier_stop(struct notifier *n)
 	pthread_cond_signal(&n->more);
 	mtx_unlock(&n->lock);
 	pthread_join(n->thread, NULL);
+}
+
+void
+notifier_free(struct notifier *n)
+{
+	if (!n)
+		return;
 	pthread_cond_destroy(&n->more);
 	mtx_destroy(&n->lock);
 	free(n);
 }
 
-int
+void
 notify_inval(struct notifier *n, uint64_t ino, int64_t off, int64_t len, void (*done)(void *arg), void *arg)
 {
 	struct note *note = malloc(sizeof(*note));
+	bool taken = false;
 
-	if (!note) {
-		if (done)
-			done(arg);
-		return -ENOMEM;
+	if (note) {
+		*note = (struct note){ .ino = ino, .off = off, .len = len, .done = done, .arg = arg };
+		mtx_lock(&n->lock);
+		taken = !n->stop;
+		if (taken) {
+			*n->last = note;
+			n->last = &note->next;
+			pthread_cond_signal(&n->more);
+		}
+		mtx_unlock(&n->lock);
 	}
-	*note = (struct note){ .ino = ino, .off = off, .len = len, .done = done, .arg = arg };
-	mtx_lock(&n->lock);
-	*n->last = note;
-	n->last = &note->next;
-	pthread_cond_signal(&n->more);
-	mtx_unlock(&n->lock);
-	return 0;
+	if (taken)
+		return;
+	free(note);
+	if (done)
+		done(arg);
 }

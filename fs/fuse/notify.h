@@ -15,12 +15,14 @@ struct fuse_session;
 struct notifier;
 
 int notifier_start(struct notifier **out, struct fuse_session *se);
-/* Everything that was asked for is done first. NULL is allowed. */
+/* Everything that was asked for is done first, while requests are still served: the kernel may need that.
+ * What is asked for later is taken as done: the mount is going away. NULL is allowed. */
 void notifier_stop(struct notifier *n);
+void notifier_free(struct notifier *n);
 
 /* Drop attributes, and cached pages of [off, off+len); len 0: to the end of the file;
- * len < 0: attributes only. done (may be NULL) is called when the kernel has done so. Without
- * memory for the note done is called at once, and -ENOMEM returned. */
-int notify_inval(struct notifier *n, uint64_t ino, int64_t off, int64_t len, void (*done)(void *arg), void *arg);
+ * len < 0: attributes only. done (may be NULL) is called when the kernel has done so; at
+ * once if there is no memory for the note. */
+void notify_inval(struct notifier *n, uint64_t ino, int64_t off, int64_t len, void (*done)(void *arg), void *arg);
 
 #endif

@@ -112,7 +112,7 @@ op_statfs(fuse_req_t req, fuse_ino_t ino)
 		front_reply(req, r);
 		return;
 	}
-	held = session_held_blocks(front_of(req)->session) * (BLOCK_SIZE / st.f_frsize);
+	held = session_held_blocks(front_of(req)->session) * (BLK_SIZE / st.f_frsize);
 	st.f_bfree = min_of(st.f_bfree + held, st.f_blocks);
 	st.f_bavail = min_of(st.f_bavail + held, st.f_bfree);
 	fuse_reply_statfs(req, &st);

@@ -30,7 +30,7 @@
 #include "fs/pin.h"
 
 /* A read of n blocks at any offset touches one more, and each has an iovec at most. */
-#define READ_IOVECS ((SESSION_MAX_WRITE >> BLOCK_SHIFT) + 2)
+#define READ_IOVECS ((SESSION_MAX_WRITE >> BLK_SHIFT) + 2)
 #define LONG_BYTES ((uint64_t)8 << 20)
 /* The protocol's reply has 32 bits for the count: as much as write(2) does at most. */
 #define COPY_BYTES_MAX ((size_t)0x7ffff000)

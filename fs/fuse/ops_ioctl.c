@@ -250,7 +250,7 @@ do_status(const struct call *c)
 	alloc_stats(pool_alloc(p), &st);
 	fs_counters(fs, &n);
 	*o = (struct pinfs_status){
-		.size = sizeof(*o), .domain = domain_kind(pool_domain(p)), .block_size = BLOCK_SIZE,
+		.size = sizeof(*o), .domain = domain_kind(pool_domain(p)), .block_size = BLK_SIZE,
 		.total_blocks = st.total, .free_blocks = st.free + session_held_blocks(c->front->session), .reserved_blocks = st.reserved,
 		.quarantined_blocks = st.quarantined,
 		.data_blocks = data, .node_blocks = nodes, .inodes = inodes,

@@ -210,7 +210,7 @@ set_attr_timeout(struct mount_options *o, const char *value, int arg)
 static const struct option options[] = {
 	{ "ro", set_readonly, true, NULL, "read-only; the pool file is not written to" },
 	{ "rw", set_readonly, false, NULL, NULL },
-	{ "commit", set_commit, 0, "SECONDS", "age at which dirty data is written back (default 5)" },
+	{ "commit", set_commit, 0, "SECONDS", "age of dirty data when it is written back, 1 to 3600 (default 5)" },
 	{ "dax", set_dax, 0, "inode|always|never", "files that are stored to in place (default inode: FS_XFLAG_DAX)" },
 	{ "verify", set_verify, 0, "first|always", "when checksums of data are checked (default first touch)" },
 	{ "dio_align", set_dio_align, 0, "0|512|4096", "what O_DIRECT has to be aligned to (default 0: nothing)" },
@@ -232,7 +232,7 @@ static const struct option options[] = {
 	{ "sync", set_flag, FLAG_SYNC, NULL, NULL },
 	{ "async", set_flag, FLAG_SYNC | CLEAR, NULL, NULL },
 	{ "dirsync", set_flag, FLAG_DIRSYNC, NULL, NULL },
-	{ "threads", set_threads, 0, "N", "at most that many requests at a time (default: by processors)" },
+	{ "threads", set_threads, 0, "N", "at most that many requests at a time, 1 to 64 (default: by processors)" },
 	{ "attr_timeout", set_attr_timeout, 0, "SECONDS", "how long the kernel may cache names and attributes" },
 	/* always so, or not ours to decide */
 	{ "default_permissions", set_nothing, 0, NULL, NULL },
@@ -304,7 +304,7 @@ parse_one(struct mount_options *o, char *text, char *why, size_t size)
 		}
 		if (p->set(o, value, p->arg) == 0)
 			return 0;
-		snprintf(why, size, "option '%s' can't be '%s': write %s=%s", text, value, text, p->takes);
+		snprintf(why, size, "option '%s' can't be '%s': write %s=%s: %s", text, value, text, p->takes, p->help);
 		return -EINVAL;
 	}
 	list_options(valid, sizeof(valid));

@@ -11,213 +11,51 @@
  *   - A worker is SEATED (reads the device, executes what it gets, inline), RESTING (waits to be
  *     seated), or AWAY (executes something long). As few as possible are seated: one, if one
  *     client at a time has something to ask.
- *   - Every WINDOW requests a worker looks back: where do the clients run that it served? The workers
- *     whose homes these are should be seated; it rests itself if its own home is not among them; and if
- *     no client is anywhere else, others that serve the same clients need not be seated.
- *     If it never had to wait, because there was always a request pending, another worker is seated
- *     in any case.
+ *   - How many are seated, and which, follows from where the clients run (seats.c).
  *   - Nobody spins: an idle daemon costs nothing.
  *
  * At least one worker should be ready for the next request at any time. What is known to be long
  * says so (session_long_request): the worker is AWAY then, and if it was the last one seated, another
  * one is seated in its place. For all other reasons to take long, a page of the pool that has to come from a
- * disk, a lock, a commit, there is a watchman: a thread that looks every few milliseconds, while
- * there are requests, whether a seated worker is still at the same request, and declares it AWAY.
- *
- *        seat                   long request, or the watchman
- *     RESTING ------> SEATED ---------------------------------> AWAY
- *        ^               |   <---------------------------------  |
- *        +---------------+        done, and nobody is seated     |
- *        |  not needed                                           |
- *        +-------------------------------------------------------+
- *                         done, and others are seated
+ * disk, a lock, a commit, there is a watchman, who declares a worker AWAY that is too long at one request.
  *
  * A stream of large writes is received without a copy: the worker offers the kernel blocks of the
  * pool as the place for the payload, and they become the file's blocks as they are.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "fs/fuse/front_i.h"
+#include "fs/fuse/session_i.h"
 #include "pmem/log.h"
 
-#define WINDOW 64               /* requests between two looks back */
-#define FUSE_COMPAT_INIT_IN 16    /* bytes of INIT's body up to its flags */
-#define RECENT 2                /* clients that a worker remembers */
-#define HOMES_MAX 16u           /* workers with a home of their own */
-#define SPARE_WORKERS 8u        /* by default, beside them: for what takes long */
-#define WATCH_NS 2000000        /* the watchman's round */
-#define WATCH_IDLE_ROUNDS 25    /* without a request, after which he goes to sleep */
+#define INIT_IN_MIN 16          /* bytes of INIT's body up to its flags */
+#define SPARE_WORKERS 8u        /* by default, beside those with homes: for what takes long */
 #define WAKE_SIGNAL SIGURG      /* gets a worker out of read(2); ignored by default */
 
 #define HEAD_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 #define BUFFER_BYTES (HEAD_BYTES + SESSION_MAX_WRITE)
 #define STREAM_BYTES (128u * 1024)        /* a write of at least that many is one of a stream */
-#define STREAM_RUN ((uint64_t)SESSION_MAX_WRITE >> BLOCK_SHIFT)
+#define STREAM_RUN ((uint64_t)SESSION_MAX_WRITE >> BLK_SHIFT)
 /* Streams get blocks beforehand only while the pool has plenty. */
-#define STREAM_MIN_FREE ((uint64_t)64 << 20 >> BLOCK_SHIFT)
-
-enum worker_state { SEATED, RESTING, AWAY };
-
-/* A thread that sends requests. */
-struct client {
-	uint32_t tid;               /* 0: none */
-	int stat_fd;                /* /proc/<tid>/stat, -1: not open */
-};
-
-struct worker {
-	struct session *s;
-	pthread_t thread;
-	int home;                   /* processor, -1: none */
-	enum worker_state state;    /* P: s->lock to change; its own thread reads it atomically */
-	pthread_cond_t seated;      /* its state is not RESTING any more, or the session ends */
-	uint64_t turn;              /* atomic; odd while a request is executed */
-	uint64_t seen_turn;         /* the watchman's */
-	uint32_t client;            /* atomic; thread that sent the newest request */
-
-	/* the worker's own */
-	bool at_home;               /* bound to it */
-	unsigned in_window;         /* requests */
-	unsigned changed;           /* of these from another client than the one before */
-	unsigned returned;          /* and this one had been there before, but not just now */
-	struct client recent[RECENT]; /* the newest first */
-	long switches;              /* at the beginning of the window */
-	bool stream;                /* the newest request was a large write */
-	pblk_t run;                 /* blocks of the pool for the next one, PBLK_NONE: none */
-	uint8_t *buf;               /* BUFFER_BYTES */
-} __attribute__((aligned(128)));
-
-struct session {
-	struct front *front;
-	int fd, ended_fd;
-	bool debug, deny_others;
-	uid_t owner;
-	cpu_set_t cpus;             /* that we were allowed when we began */
-	unsigned ncpus;
-	unsigned max_workers;
-
-	struct mtx lock;            /* LOCK_LEAF */
-	unsigned nworkers;          /* P: lock; started, never fewer again */
-	unsigned nseated;           /* P: lock */
-	bool bound;                 /* atomic; to a processor that we did not choose */
-	bool stop;                  /* atomic */
-	int error;                  /* P: lock */
-
-	pthread_t watchman;
-	bool watching;              /* there is one */
-	bool watchman_asleep;       /* atomic */
-	uint64_t held_blocks;       /* atomic; of the pool, in workers' hands */
-	pthread_cond_t wake_watchman; /* P: lock */
-
-	struct worker *workers;     /* max_workers of them */
-};
+#define STREAM_MIN_FREE ((uint64_t)64 << 20 >> BLK_SHIFT)
 
 _Thread_local const struct request *front_request;
 static _Thread_local struct worker *self;
 
-static int start_worker_locked(struct session *s, enum worker_state state);
-static void set_state_locked(struct worker *w, enum worker_state state);
-
-/* ---- places ------------------------------------------------------------------------ */
-
-static int
-nth_cpu(const struct session *s, unsigned n)
+void
+session_long_request(void)
 {
-	for (int c = 0; c < CPU_SETSIZE; c++)
-		if (CPU_ISSET(c, &s->cpus) && n-- == 0)
-			return c;
-	return -1;
-}
-
-static void
-go_home(struct worker *w)
-{
-	cpu_set_t set;
-
-	if (w->home < 0 || w->at_home || __atomic_load_n(&w->s->bound, __ATOMIC_RELAXED))
-		return;
-	CPU_ZERO(&set);
-	CPU_SET(w->home, &set);
-	w->at_home = pthread_setaffinity_np(pthread_self(), sizeof(set), &set) == 0;
-}
-
-static void
-leave_home(struct worker *w)
-{
-	if (!w->at_home)
-		return;
-	pthread_setaffinity_np(pthread_self(), sizeof(w->s->cpus), &w->s->cpus);
-	w->at_home = false;
-}
-
-/* Is the worker where it put itself? The administrator may have bound us to some other processor
- * (taskset -a): then we stay there, one at a time; or have set us free again: then we go home. */
-static bool
-still_at_home(struct worker *w)
-{
-	struct session *s = w->s;
-	cpu_set_t set;
-	bool bound;
-
-	if (w->home < 0 || pthread_getaffinity_np(pthread_self(), sizeof(set), &set) != 0)
-		return false;
-	bound = CPU_COUNT(&set) == 1;
-	if (bound && CPU_ISSET(w->home, &set))
-		return true;
-	w->at_home = false;
-	mtx_lock(&s->lock);
-	__atomic_store_n(&s->bound, bound, __ATOMIC_RELAXED);
-	if (bound && s->nseated > 1 && w->state == SEATED)
-		set_state_locked(w, RESTING);
-	mtx_unlock(&s->lock);
-	go_home(w);
-	return false;
-}
-
-/* The processor that a client is on, -1: can't be told. */
-static int
-cpu_of(struct client *c)
-{
-	char text[1024], *p;
-	ssize_t n;
-
-	if (c->tid == 0)
-		return -1;
-	if (c->stat_fd < 0) {
-		snprintf(text, sizeof(text), "/proc/%u/stat", c->tid);
-		c->stat_fd = open(text, O_RDONLY | O_CLOEXEC);
-	}
-	if (c->stat_fd < 0)
-		return -1;
-	n = pread(c->stat_fd, text, sizeof(text) - 1, 0);
-	if (n <= 0)
-		return -1;
-	text[n] = '\0';
-	/* field 39, counted from the end of the command name, which is field 2 */
-	p = strrchr(text, ')');
-	for (int field = 2; p && field < 39; field++)
-		p = strchr(p + 1, ' ');
-	return p ? atoi(p + 1) : -1;
-}
-
-static void
-forget_client(struct client *c)
-{
-	if (c->stat_fd >= 0)
-		close(c->stat_fd);
-	*c = (struct client){ .tid = 0, .stat_fd = -1 };
+	if (self)
+		seats_long(self);
 }
 
 /* ---- blocks for streams of writes ------------------------------------------------------ */
@@ -270,279 +108,6 @@ take_out_of_run(struct worker *w, size_t len)
 		memcpy(w->buf + HEAD_BYTES, pool_block(fs_pool(w->s->front->fs), w->run), len - HEAD_BYTES);
 }
 
-/* ---- seats --------------------------------------------------------------------------- */
-
-static void
-set_state_locked(struct worker *w, enum worker_state state)
-{
-	if (w->state == SEATED)
-		w->s->nseated--;
-	if (state == SEATED)
-		w->s->nseated++;
-	if (w->state == RESTING)
-		pthread_cond_signal(&w->seated);
-	__atomic_store_n(&w->state, state, __ATOMIC_RELAXED);
-}
-
-static bool
-home_is_taken_locked(const struct session *s, int home)
-{
-	for (unsigned i = 0; i < s->nworkers; i++)
-		if (s->workers[i].state == SEATED && s->workers[i].home == home)
-			return true;
-	return false;
-}
-
-/* Seat somebody else: best where nobody is, else anybody who rests, else a new worker. */
-static void
-seat_another_locked(struct session *s)
-{
-	struct worker *best = NULL;
-
-	for (unsigned i = 0; i < s->nworkers; i++) {
-		struct worker *w = s->workers + i;
-
-		if (w->state != RESTING)
-			continue;
-		if (!best || !home_is_taken_locked(s, w->home))
-			best = w;
-		if (!home_is_taken_locked(s, w->home))
-			break;
-	}
-	if (best)
-		set_state_locked(best, SEATED);
-	else
-		start_worker_locked(s, SEATED);
-}
-
-void
-session_long_request(void)
-{
-	struct worker *w = self;
-	struct session *s;
-
-	if (!w)
-		return;
-	s = w->s;
-	mtx_lock(&s->lock);
-	if (w->state == SEATED) {
-		set_state_locked(w, AWAY);
-		if (s->nseated == 0)
-			seat_another_locked(s);
-	}
-	mtx_unlock(&s->lock);
-	leave_home(w);
-}
-
-static void
-come_back(struct worker *w)
-{
-	struct session *s = w->s;
-
-	mtx_lock(&s->lock);
-	if (w->state == AWAY)
-		set_state_locked(w, s->nseated == 0 ? SEATED : RESTING);
-	mtx_unlock(&s->lock);
-	go_home(w);
-}
-
-static long
-context_switches(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_THREAD, &u);
-	return u.ru_nvcsw + u.ru_nivcsw;
-}
-
-static void
-start_window(struct worker *w)
-{
-	w->in_window = w->changed = w->returned = 0;
-	w->switches = context_switches();
-}
-
-static void
-rest(struct worker *w)
-{
-	struct session *s = w->s;
-
-	stream_ends(w);
-	mtx_lock(&s->lock);
-	while (w->state == RESTING && !s->stop)
-		mtx_cond_wait(&w->seated, &s->lock);
-	mtx_unlock(&s->lock);
-	start_window(w);
-}
-
-static struct worker *
-worker_of_locked(struct session *s, int home)
-{
-	for (unsigned i = 0; i < s->nworkers; i++)
-		if (s->workers[i].home == home && s->workers[i].state != AWAY)
-			return s->workers + i;
-	return NULL;
-}
-
-/* Somebody should be seated on that processor. False: nobody can be had. */
-static bool
-seat_at_locked(struct session *s, int cpu)
-{
-	struct worker *w = worker_of_locked(s, cpu);
-
-	if (!w) {
-		/* homes are given out in order: maybe the next one's is that */
-		if (s->nworkers < min_of(s->ncpus, HOMES_MAX))
-			start_worker_locked(s, RESTING);
-		w = worker_of_locked(s, cpu);
-	}
-	if (w && w->state == RESTING)
-		set_state_locked(w, SEATED);
-	return w != NULL;
-}
-
-/* The clients of the window are on these processors (n of them, different ones). */
-static void
-settle_locked(struct worker *w, const int *cpus, unsigned n)
-{
-	struct session *s = w->s;
-	bool here = false, elsewhere = false;
-
-	for (unsigned k = 0; k < n; k++) {
-		if (cpus[k] == w->home)
-			here = true;
-		else
-			elsewhere |= seat_at_locked(s, cpus[k]);
-	}
-	if (!here && elsewhere)
-		set_state_locked(w, RESTING);
-	if (!here || elsewhere)
-		return;
-	for (unsigned i = 0; i < s->nworkers; i++) {
-		struct worker *o = s->workers + i;
-		uint32_t client = __atomic_load_n(&o->client, __ATOMIC_RELAXED);
-
-		if (o != w && o->state == SEATED && (client == w->recent[0].tid || client == w->recent[1].tid))
-			set_state_locked(o, RESTING);
-	}
-}
-
-static void
-follow_clients(struct worker *w)
-{
-	bool several = w->returned >= WINDOW / 8;
-	int cpus[RECENT];
-	unsigned n = 0;
-
-	for (unsigned k = 0; k < (several ? RECENT : 1u); k++) {
-		int cpu = cpu_of(w->recent + k);
-
-		if (cpu < 0)
-			return;
-		if (n == 0 || cpus[0] != cpu)
-			cpus[n++] = cpu;
-	}
-	mtx_lock(&w->s->lock);
-	if (w->state == SEATED)
-		settle_locked(w, cpus, n);
-	mtx_unlock(&w->s->lock);
-}
-
-static void
-look_back(struct worker *w)
-{
-	struct session *s = w->s;
-	long waited = context_switches() - w->switches;
-
-	if (!still_at_home(w)) {
-		/* where we are is not ours to say */
-	} else if (waited < WINDOW / 4) {
-		mtx_lock(&s->lock);
-		if (s->nseated < min_of(s->ncpus, HOMES_MAX) && s->nseated < s->max_workers)
-			seat_another_locked(s);
-		mtx_unlock(&s->lock);
-	} else if (w->changed < WINDOW / 8 || w->returned >= WINDOW / 8) {
-		follow_clients(w);
-	}
-	start_window(w);
-}
-
-/* ---- the watchman ------------------------------------------------------------------------ */
-
-/* True if anything is going on. */
-static bool
-watch_locked(struct session *s)
-{
-	bool busy = false;
-
-	for (unsigned i = 0; i < s->nworkers; i++) {
-		struct worker *w = s->workers + i;
-		uint64_t turn = __atomic_load_n(&w->turn, __ATOMIC_SEQ_CST);
-
-		busy |= turn != w->seen_turn || (turn & 1);
-		if (w->state == SEATED && (turn & 1) && turn == w->seen_turn)
-			set_state_locked(w, AWAY);
-		w->seen_turn = turn;
-	}
-	if (s->nseated == 0)
-		seat_another_locked(s);
-	return busy;
-}
-
-static void *
-watchman_main(void *arg)
-{
-	struct session *s = arg;
-	struct timespec until;
-	unsigned idle = 0;
-
-	pthread_setname_np(pthread_self(), "pinfs-watch");
-	mtx_lock(&s->lock);
-	while (!s->stop) {
-		idle = watch_locked(s) ? 0 : idle + 1;
-		if (idle < WATCH_IDLE_ROUNDS) {
-			mtx_unlock(&s->lock);
-			clock_gettime(CLOCK_MONOTONIC, &until);
-			until.tv_nsec += WATCH_NS;
-			if (until.tv_nsec >= 1000000000) {
-				until.tv_nsec -= 1000000000;
-				until.tv_sec++;
-			}
-			clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
-			mtx_lock(&s->lock);
-			continue;
-		}
-		/* A worker counts its turn first and looks at this then: one of us sees the other. */
-		__atomic_store_n(&s->watchman_asleep, true, __ATOMIC_SEQ_CST);
-		while (__atomic_load_n(&s->watchman_asleep, __ATOMIC_SEQ_CST) && !s->stop && !watch_locked(s))
-			mtx_cond_wait(&s->wake_watchman, &s->lock);
-		__atomic_store_n(&s->watchman_asleep, false, __ATOMIC_SEQ_CST);
-		idle = 0;
-	}
-	mtx_unlock(&s->lock);
-	return NULL;
-}
-
-static void
-turn_begins(struct worker *w)
-{
-	struct session *s = w->s;
-
-	__atomic_add_fetch(&w->turn, 1, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&s->watchman_asleep, __ATOMIC_SEQ_CST))
-		return;
-	mtx_lock(&s->lock);
-	__atomic_store_n(&s->watchman_asleep, false, __ATOMIC_SEQ_CST);
-	pthread_cond_signal(&s->wake_watchman);
-	mtx_unlock(&s->lock);
-}
-
-static void
-turn_ends(struct worker *w)
-{
-	__atomic_add_fetch(&w->turn, 1, __ATOMIC_RELEASE);
-}
-
 /* ---- receiving ---------------------------------------------------------------------------- */
 
 /* The next request into w->buf, or its payload into w->run: length, or -errno. */
@@ -568,11 +133,11 @@ static void
 execute_write(struct worker *w, const struct request *r, size_t len, bool in_run)
 {
 	const struct fuse_write_in *in = r->body;
-	uint64_t nblocks = (len - HEAD_BYTES) >> BLOCK_SHIFT;
-	bool whole = len - HEAD_BYTES == in->size && in->size == nblocks << BLOCK_SHIFT;
+	uint64_t nblocks = (len - HEAD_BYTES) >> BLK_SHIFT;
+	bool whole = len - HEAD_BYTES == in->size && in->size == nblocks << BLK_SHIFT;
 
 	w->stream = in->size >= STREAM_BYTES;
-	if (in_run && w->stream && whole && (in->offset & BLOCK_MASK) == 0) {
+	if (in_run && w->stream && whole && (in->offset & BLK_MASK) == 0) {
 		request_write_blocks(w->s->front, r, use_run(w, nblocks), nblocks);
 		return;
 	}
@@ -619,7 +184,7 @@ execute_other(struct worker *w, const struct request *r, size_t len)
 	} else if (head->opcode < RAW_REQUESTS && raw_requests[head->opcode]) {
 		raw_requests[head->opcode](fr, r);
 	} else {
-		if (head->opcode == FUSE_INIT && r->len >= FUSE_COMPAT_INIT_IN)
+		if (head->opcode == FUSE_INIT && r->len >= INIT_IN_MIN)
 			front_init_request(fr, r);
 		front_request = r;
 		fuse_session_process_buf(fr->se, &buf);
@@ -648,34 +213,15 @@ execute(struct worker *w, size_t len, bool in_run)
 }
 
 static void
-count_request(struct worker *w, uint32_t tid)
-{
-	struct client *c = w->recent, last;
-
-	w->in_window++;
-	if (tid == 0 || tid == c[0].tid) /* 0: nobody waits for this one */
-		return;
-	w->changed++;
-	last = c[RECENT - 1];
-	if (last.tid == tid) {
-		w->returned++;
-	} else {
-		forget_client(&last);
-		last.tid = tid;
-	}
-	memmove(c + 1, c, (RECENT - 1) * sizeof(*c));
-	c[0] = last;
-	__atomic_store_n(&w->client, tid, __ATOMIC_RELAXED);
-}
-
-static void
 session_ends(struct session *s, int err)
 {
 	uint64_t one = 1;
 	ssize_t n;
 
 	mtx_lock(&s->lock);
-	if (err != -ENODEV && s->error == 0 && !s->stop)
+	/* ENODEV: unmounted. So is ECONNABORTED, for who reads while the unmount is on its way; it is also what an
+	 * administrator does through /sys/fs/fuse, and no failure of ours either. */
+	if (err != -ENODEV && err != -ECONNABORTED && s->error == 0 && !s->stop)
 		s->error = err;
 	mtx_unlock(&s->lock);
 	n = write(s->ended_fd, &one, sizeof(one));
@@ -701,11 +247,11 @@ worker_main(void *arg)
 	self = w;
 	snprintf(name, sizeof(name), "pinfs-%u", (unsigned)(w - s->workers) % 1000);
 	pthread_setname_np(pthread_self(), name);
-	go_home(w);
-	start_window(w);
+	seats_first(w);
 	while (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE)) {
 		if (__atomic_load_n(&w->state, __ATOMIC_RELAXED) == RESTING) {
-			rest(w);
+			stream_ends(w);
+			seats_rest(w);
 			continue;
 		}
 		n = receive(w, &in_run);
@@ -717,28 +263,22 @@ worker_main(void *arg)
 				break;
 			continue;
 		}
-		turn_begins(w);
+		seats_turn_begins(w);
 		execute(w, (size_t)n, in_run);
 		lock_assert_none_held();
-		turn_ends(w);
-		if (__atomic_load_n(&w->state, __ATOMIC_RELAXED) == AWAY)
-			come_back(w);
-		count_request(w, ((const struct fuse_in_header *)w->buf)->pid);
-		if (w->in_window >= WINDOW)
-			look_back(w);
+		seats_turn_ends(w, ((const struct fuse_in_header *)w->buf)->pid);
 	}
 	if (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE))
 		session_ends(s, n < 0 ? (int)n : -EIO);
 	stream_ends(w);
-	for (unsigned k = 0; k < RECENT; k++)
-		forget_client(w->recent + k);
+	seats_last(w);
 	return NULL;
 }
 
 /* ---- starting and stopping ------------------------------------------------------------------ */
 
-static int
-start_worker_locked(struct session *s, enum worker_state state)
+int
+session_start_worker_locked(struct session *s, enum worker_state state)
 {
 	struct worker *w = s->workers + s->nworkers;
 	int r;
@@ -749,16 +289,16 @@ start_worker_locked(struct session *s, enum worker_state state)
 	if (w->buf == MAP_FAILED)
 		return -ENOMEM;
 	w->s = s;
-	w->home = s->ncpus > 1 ? nth_cpu(s, s->nworkers % s->ncpus) : -1;
+	w->home = seats_home(s, s->nworkers);
 	w->run = PBLK_NONE;
-	for (unsigned k = 0; k < RECENT; k++)
+	for (unsigned k = 0; k < SEATS_RECENT; k++)
 		w->recent[k] = (struct client){ .tid = 0, .stat_fd = -1 };
 	w->state = RESTING;
 	pthread_cond_init(&w->seated, NULL);
-	set_state_locked(w, state);
+	seats_set_state_locked(w, state);
 	r = pthread_create(&w->thread, NULL, worker_main, w);
 	if (r) {
-		set_state_locked(w, RESTING);
+		seats_set_state_locked(w, RESTING);
 		pthread_cond_destroy(&w->seated);
 		munmap(w->buf, BUFFER_BYTES);
 		pinfs_log(LOG_WARNING, "can't start a thread: %s", strerror(r));
@@ -791,7 +331,7 @@ session_new(struct session **out, struct front *fr, int fd, unsigned threads, bo
 	if (sched_getaffinity(0, sizeof(s->cpus), &s->cpus) < 0)
 		CPU_ZERO(&s->cpus);
 	s->ncpus = max_of((unsigned)CPU_COUNT(&s->cpus), 1u);
-	s->max_workers = threads ? threads : min_of(s->ncpus, HOMES_MAX) + SPARE_WORKERS;
+	s->max_workers = threads ? threads : min_of(s->ncpus, SEATS_HOMES_MAX) + SPARE_WORKERS;
 	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->ended_fd < 0) {
 		r = -errno;
@@ -820,15 +360,11 @@ session_start(struct session *s)
 
 	sigaction(WAKE_SIGNAL, &sa, NULL);
 	mtx_lock(&s->lock);
-	r = start_worker_locked(s, SEATED);
+	r = session_start_worker_locked(s, SEATED);
 	mtx_unlock(&s->lock);
 	if (r < 0)
 		return r;
-	r = pthread_create(&s->watchman, NULL, watchman_main, s);
-	if (r)
-		pinfs_log(LOG_WARNING, "can't start a thread: %s", strerror(r));
-	s->watching = r == 0;
-	return -r;
+	return seats_watch_start(s);
 }
 
 int
@@ -864,13 +400,10 @@ session_stop(struct session *s)
 	n = s->nworkers; /* no more from now on */
 	for (unsigned i = 0; i < n; i++)
 		pthread_cond_signal(&s->workers[i].seated);
-	pthread_cond_signal(&s->wake_watchman);
 	mtx_unlock(&s->lock);
 	for (unsigned i = 0; i < n; i++)
 		join_worker(s->workers + i);
-	if (s->watching)
-		pthread_join(s->watchman, NULL);
-	s->watching = false;
+	seats_watch_stop(s);
 	return s->error;
 }
 

@@ -36,7 +36,7 @@ write_file(struct fs *fs, struct inode *i, char fill, size_t len)
 	ck_assert_ptr_nonnull(buf);
 	/* Each block different, so that a mix-up shows. */
 	for (size_t k = 0; k < len; k++)
-		buf[k] = (char)(fill + (char)(k >> BLOCK_SHIFT) * 7);
+		buf[k] = (char)(fill + (char)(k >> BLK_SHIFT) * 7);
 	ck_assert_ok(fs_open(fs, i, O_RDWR, &cred, &f));
 	ck_assert_int_eq(fs_write(f, buf, len, 0, false), (ssize_t)len);
 	fs_release(f);
@@ -66,12 +66,12 @@ make_files(struct fs *fs, struct sample *s)
 	write_file(fs, file, 'a', 300000);
 	write_file(fs, clone, 'A', 50000);
 	ck_assert_ok(fs_open(fs, pre, O_RDWR, &cred, &to));
-	ck_assert_ok(fs_fallocate(to, FALLOC_FL_KEEP_SIZE, 0, 20 * BLOCK_SIZE));
+	ck_assert_ok(fs_fallocate(to, FALLOC_FL_KEEP_SIZE, 0, 20 * BLK_SIZE));
 	fs_release(to);
 	ck_assert_ok(fs_sync(fs));
 	ck_assert_ok(fs_open(fs, file, O_RDONLY, &cred, &from));
 	ck_assert_ok(fs_open(fs, clone, O_RDWR, &cred, &to));
-	ck_assert_ok(fs_clone_range(from, 8 * BLOCK_SIZE, to, 16 * BLOCK_SIZE, 8 * BLOCK_SIZE));
+	ck_assert_ok(fs_clone_range(from, 8 * BLK_SIZE, to, 16 * BLK_SIZE, 8 * BLK_SIZE));
 	fs_release(from);
 	fs_release(to);
 	s->dir = dir->ino;
@@ -328,8 +328,8 @@ add_extent(struct plant *p, uint64_t ino, fblk_t fblk)
 	pblk_t b;
 
 	ck_assert_ok(pool_alloc_data(p->pool, PBLK_NONE, 1, 0, &b, &got));
-	memset(pool_block(p->pool, b), 'x', BLOCK_SIZE);
-	crc = crc32c(pool_block(p->pool, b), BLOCK_SIZE);
+	memset(pool_block(p->pool, b), 'x', BLK_SIZE);
+	crc = crc32c(pool_block(p->pool, b), BLK_SIZE);
 	e.pblk = b;
 	memcpy(value, &e, EXTENT_ITEM_HEAD);
 	memcpy(value + EXTENT_ITEM_HEAD, &crc, sizeof(crc));
@@ -704,9 +704,9 @@ flip(const char *path, pblk_t block, size_t off)
 	char c;
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pread(fd, &c, 1, (off_t)((block << BLOCK_SHIFT) + off)), 1);
+	ck_assert_int_eq(pread(fd, &c, 1, (off_t)((block << BLK_SHIFT) + off)), 1);
 	c ^= 0x10;
-	ck_assert_int_eq(pwrite(fd, &c, 1, (off_t)((block << BLOCK_SHIFT) + off)), 1);
+	ck_assert_int_eq(pwrite(fd, &c, 1, (off_t)((block << BLK_SHIFT) + off)), 1);
 	close(fd);
 }
 

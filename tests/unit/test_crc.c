@@ -63,9 +63,9 @@ END_TEST
 
 START_TEST(field_counts_as_zero)
 {
-	uint8_t block[BLOCK_SIZE];
+	uint8_t block[BLK_SIZE];
 	uint64_t seed = 2;
-	static const size_t offs[] = { 0, 12, 100, BLOCK_SIZE - 4 };
+	static const size_t offs[] = { 0, 12, 100, BLK_SIZE - 4 };
 
 	for (unsigned i = 0; i < sizeof(block); i++)
 		block[i] = (uint8_t)unit_random(&seed);
@@ -77,7 +77,7 @@ START_TEST(field_counts_as_zero)
 		ck_assert_uint_eq(crc, crc32c_block_but(block, offs[i]));
 		memset(block + offs[i], 0xa5, 4);
 		ck_assert_uint_eq(crc, crc32c_block_but(block, offs[i]));
-		block[(offs[i] + 4) % BLOCK_SIZE] ^= 1;
+		block[(offs[i] + 4) % BLK_SIZE] ^= 1;
 		ck_assert_uint_ne(crc, crc32c_block_but(block, offs[i]));
 	}
 }

@@ -37,7 +37,7 @@ area_open(struct area *ar)
 	ar->fd = mkstemp(ar->name);
 	ck_assert_int_ge(ar->fd, 0);
 	unlink(ar->name);
-	ar->len = (size_t)NBLOCKS << BLOCK_SHIFT;
+	ar->len = (size_t)NBLOCKS << BLK_SHIFT;
 	ck_assert_int_eq(ftruncate(ar->fd, (off_t)ar->len), 0);
 	ar->base = mmap(NULL, ar->len, PROT_READ | PROT_WRITE, MAP_SHARED, ar->fd, 0);
 	ck_assert(ar->base != MAP_FAILED);
@@ -59,7 +59,7 @@ dirty_pages(int fd, pblk_t start, uint64_t n)
 #else
 	const long nr = 451;
 #endif
-	struct { uint64_t off, len; } range = { start << BLOCK_SHIFT, n << BLOCK_SHIFT };
+	struct { uint64_t off, len; } range = { start << BLK_SHIFT, n << BLK_SHIFT };
 	struct { uint64_t cache, dirty, writeback, evicted, recently_evicted; } cs;
 
 	if (syscall(nr, fd, &range, &cs, 0) < 0)
@@ -86,11 +86,11 @@ START_TEST(detect)
 	void *base;
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(ftruncate(fd, BLOCK_SIZE), 0);
-	base = mmap(NULL, BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_int_eq(ftruncate(fd, BLK_SIZE), 0);
+	base = mmap(NULL, BLK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ck_assert(base != MAP_FAILED);
-	ck_assert_int_eq(domain_detect(fd, base, BLOCK_SIZE), DOMAIN_VOLATILE);
-	munmap(base, BLOCK_SIZE);
+	ck_assert_int_eq(domain_detect(fd, base, BLK_SIZE), DOMAIN_VOLATILE);
+	munmap(base, BLK_SIZE);
 	close(fd);
 }
 END_TEST
@@ -115,7 +115,7 @@ START_TEST(copy_and_zero)
 	ck_assert_ptr_nonnull(src);
 	for (unsigned i = 0; i < 1 << 20; i++)
 		src[i] = (uint8_t)unit_random(&seed);
-	dst = ar.base + 5 * BLOCK_SIZE;
+	dst = ar.base + 5 * BLK_SIZE;
 	domain_copy(d, dst, src, 1 << 20);
 	ck_assert_int_eq(memcmp(dst, src, 1 << 20), 0);
 	domain_copy(d, dst + 3, src + 1, 100);
@@ -141,7 +141,7 @@ static void
 store_and_add(struct area *ar, struct flush_set *fs, pblk_t start, uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++)
-		ar->base[(start + i) << BLOCK_SHIFT]++;
+		ar->base[(start + i) << BLK_SHIFT]++;
 	flush_set_add(fs, start, n);
 }
 
@@ -198,10 +198,10 @@ START_TEST(flush_one_range)
 	area_open(&ar);
 	ck_assert_ok(domain_open(&d, DOMAIN_PAGECACHE, ar.fd, ar.base, ar.len));
 	memset(ar.base, 1, ar.len);
-	ck_assert_ok(domain_flush_range(d, ar.base + BLOCK_SIZE, BLOCK_SIZE));
+	ck_assert_ok(domain_flush_range(d, ar.base + BLK_SIZE, BLK_SIZE));
 	ck_assert_int_le(dirty_pages(ar.fd, 1, 1), 0);
 	/* Across a block boundary: both. */
-	ck_assert_ok(domain_flush_range(d, ar.base + 9 * BLOCK_SIZE - 1, 2));
+	ck_assert_ok(domain_flush_range(d, ar.base + 9 * BLK_SIZE - 1, 2));
 	ck_assert_int_le(dirty_pages(ar.fd, 8, 2), 0);
 	domain_close(d);
 	area_close(&ar);
@@ -237,7 +237,7 @@ START_TEST(flushers_at_once)
 	area_open(&ar);
 	ck_assert_ok(domain_open(&d, DOMAIN_PAGECACHE, ar.fd, ar.base, ar.len));
 	for (unsigned i = 0; i < 3; i++) {
-		f[i] = (struct flusher){ .d = d, .addr = ar.base + i * 100 * BLOCK_SIZE };
+		f[i] = (struct flusher){ .d = d, .addr = ar.base + i * 100 * BLK_SIZE };
 		ck_assert_int_eq(pthread_create(&t[i], NULL, flusher, &f[i]), 0);
 	}
 	for (unsigned i = 0; i < 3; i++) {
@@ -264,12 +264,12 @@ START_TEST(ring)
 		return;
 	}
 	for (unsigned i = 0; i < 100; i++) {
-		many[i] = (struct sync_range){ (uint64_t)i * 8 * BLOCK_SIZE, BLOCK_SIZE };
+		many[i] = (struct sync_range){ (uint64_t)i * 8 * BLK_SIZE, BLK_SIZE };
 		ar.base[many[i].off]++;
 	}
 	ck_assert_ok(sync_ring_flush(r, many, 100));
 	for (unsigned i = 0; i < 100; i++)
-		ck_assert_int_le(dirty_pages(ar.fd, many[i].off >> BLOCK_SHIFT, 1), 0);
+		ck_assert_int_le(dirty_pages(ar.fd, many[i].off >> BLK_SHIFT, 1), 0);
 	/* More than a request's length field can say. */
 	many[0] = (struct sync_range){ 0, (uint64_t)9 << 30 };
 	ar.base[0]++;

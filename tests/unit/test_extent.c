@@ -669,8 +669,8 @@ START_TEST(content_is_checked_on_first_touch)
 	struct txn t;
 
 	for (unsigned k = 0; k < 8; k++) {
-		memset(pool_block(w->fs.pool, b + k), (int)k + 1, BLOCK_SIZE);
-		csums[k] = crc32c(pool_block(w->fs.pool, b + k), BLOCK_SIZE);
+		memset(pool_block(w->fs.pool, b + k), (int)k + 1, BLK_SIZE);
+		csums[k] = crc32c(pool_block(w->fs.pool, b + k), BLK_SIZE);
 	}
 	begin(w, &t, 0, 8);
 	ck_assert_ok(extent_map(&t, i, 3, b, 8, 0, csums));

@@ -544,7 +544,7 @@ START_TEST(damaged_tree)
 
 	memset(junk, 0xa5, sizeof(junk));
 	ck_assert_ptr_nonnull(f = fopen(pool_at, "r+"));
-	ck_assert_int_eq(fseek(f, (long)(l.block * BLOCK_SIZE + 1024), SEEK_SET), 0);
+	ck_assert_int_eq(fseek(f, (long)(l.block * BLK_SIZE + 1024), SEEK_SET), 0);
 	ck_assert_uint_eq(fwrite(junk, sizeof(junk), 1, f), 1);
 	ck_assert_int_eq(fclose(f), 0);
 

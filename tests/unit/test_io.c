@@ -50,9 +50,9 @@ some_bytes(struct model *m, uint64_t max)
 	case 1:
 		return below(m, min_of(max, (uint64_t)9000) + 1);
 	case 2:
-		return v & ~(uint64_t)BLOCK_MASK;
+		return v & ~(uint64_t)BLK_MASK;
 	default:
-		v = (v & ~(uint64_t)BLOCK_MASK) + below(m, 3);
+		v = (v & ~(uint64_t)BLK_MASK) + below(m, 3);
 		return min_of(v > 0 ? v - 1 : 0, max);
 	}
 }
@@ -121,11 +121,11 @@ op_write_blocks(struct model *m, struct model_file *mf)
 	ssize_t n;
 
 	if (below(m, 4))
-		off &= ~(uint64_t)BLOCK_MASK;
+		off &= ~(uint64_t)BLK_MASK;
 	if (pool_alloc_data(p, PBLK_NONE, 1 + below(m, 16), 0, &start, &got) < 0)
 		return;
-	fill_random(m, m->buf, got << BLOCK_SHIFT);
-	memcpy(pool_block(p, start), m->buf, got << BLOCK_SHIFT);
+	fill_random(m, m->buf, got << BLK_SHIFT);
+	memcpy(pool_block(p, start), m->buf, got << BLK_SHIFT);
 	n = fs_write_blocks(mf->f, start, got, off, false);
 	if (n == -ENOSPC)
 		return;
@@ -216,9 +216,9 @@ static void
 op_clone(struct model *m, struct model_file *mf)
 {
 	struct model_file *to = &m->file[below(m, MODEL_FILES)];
-	uint64_t off_in = some_bytes(m, MODEL_BYTES - 1) & ~(uint64_t)BLOCK_MASK;
-	uint64_t off_out = some_bytes(m, MODEL_BYTES - 1) & ~(uint64_t)BLOCK_MASK;
-	uint64_t len = some_bytes(m, MODEL_BYTES / 2) & ~(uint64_t)BLOCK_MASK;
+	uint64_t off_in = some_bytes(m, MODEL_BYTES - 1) & ~(uint64_t)BLK_MASK;
+	uint64_t off_out = some_bytes(m, MODEL_BYTES - 1) & ~(uint64_t)BLK_MASK;
+	uint64_t len = some_bytes(m, MODEL_BYTES / 2) & ~(uint64_t)BLK_MASK;
 	int r;
 
 	if (off_in >= mf->size)
@@ -226,8 +226,8 @@ op_clone(struct model *m, struct model_file *mf)
 	if (below(m, 3) == 0) /* up to the end */
 		len = mf->size - off_in;
 	len = min_of(min_of(len, mf->size - off_in), MODEL_BYTES - off_out);
-	if ((off_in + len) & BLOCK_MASK && (off_in + len != mf->size || off_out + len < to->size))
-		len &= ~(uint64_t)BLOCK_MASK;
+	if ((off_in + len) & BLK_MASK && (off_in + len != mf->size || off_out + len < to->size))
+		len &= ~(uint64_t)BLK_MASK;
 	if (len == 0 || (to == mf && off_in < off_out + len && off_out < off_in + len))
 		return;
 	r = fs_clone_range(mf->f, off_in, to->f, off_out, len);
@@ -247,7 +247,7 @@ op_copy(struct model *m, struct model_file *mf)
 	ssize_t n;
 
 	if (below(m, 2))
-		off_out = (off_out & ~(uint64_t)BLOCK_MASK) | (off_in & BLOCK_MASK);
+		off_out = (off_out & ~(uint64_t)BLK_MASK) | (off_in & BLK_MASK);
 	len = min_of(len, MODEL_BYTES - max_of(off_in, off_out));
 	n = fs_copy_range(mf->f, off_in, to->f, off_out, len);
 	if (to == mf && off_in < off_out + len && off_out < off_in + len) {
@@ -310,12 +310,12 @@ op_direct_store(struct model *m, struct model_file *mf)
 		if (!(x[k].flags & MAP_WPINNED) || below(m, 2))
 			continue;
 		/* the whole block: behind the end of the file, too */
-		uint64_t off = x[k].off + (below(m, x[k].len) & ~(uint64_t)BLOCK_MASK);
+		uint64_t off = x[k].off + (below(m, x[k].len) & ~(uint64_t)BLK_MASK);
 
-		fill_random(m, m->buf, BLOCK_SIZE);
-		memcpy(at + (off - x[k].off), m->buf, BLOCK_SIZE);
+		fill_random(m, m->buf, BLK_SIZE);
+		memcpy(at + (off - x[k].off), m->buf, BLK_SIZE);
 		if (off < mf->size)
-			memcpy(mf->byte + off, m->buf, min_of((uint64_t)BLOCK_SIZE, mf->size - off));
+			memcpy(mf->byte + off, m->buf, min_of((uint64_t)BLK_SIZE, mf->size - off));
 	}
 }
 
@@ -655,7 +655,7 @@ START_TEST(zero_copy)
 	struct file *f = unit_file(fs, "a", O_RDWR);
 	struct iovec iov[16];
 	uint8_t *base = pool_block(fs_pool(fs), 0);
-	uint64_t pool_bytes = pool_nblocks(fs_pool(fs)) << BLOCK_SHIFT;
+	uint64_t pool_bytes = pool_nblocks(fs_pool(fs)) << BLK_SHIFT;
 	int count;
 
 	ck_assert_ok(fs_truncate(f->inode, 4 << 20));

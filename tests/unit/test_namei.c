@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Operations on names: their effects, and each of their errors. */
+#include <fcntl.h>
 #include "tests/unit/unit_names.h"
 
 #include <linux/fs.h>

@@ -20,7 +20,7 @@
 #define BLK 77u
 #define TXN 5u
 
-static _Alignas(BLOCK_SIZE) uint8_t block_a[BLOCK_SIZE], block_b[BLOCK_SIZE];
+static _Alignas(BLK_SIZE) uint8_t block_a[BLK_SIZE], block_b[BLK_SIZE];
 static struct node_header *const a = (struct node_header *)block_a;
 static struct node_header *const b = (struct node_header *)block_b;
 
@@ -50,7 +50,7 @@ value_of(uint64_t n, unsigned version, size_t len)
 static const char *
 check(const struct node_header *n, int level)
 {
-	struct node_expect x = { .block = BLK, .crc = crc32c(n, BLOCK_SIZE), .level = level, .txn_max = TXN };
+	struct node_expect x = { .block = BLK, .crc = crc32c(n, BLK_SIZE), .level = level, .txn_max = TXN };
 
 	return node_check(n, &x);
 }
@@ -341,7 +341,7 @@ static void d_slot_reserved(struct node_header *n) { leaf_slots(n)[2].reserved =
 static void d_len(struct node_header *n) { leaf_slots(n)[2].len = ITEM_VALUE_MAX + 1; }
 static void d_len_zero(struct node_header *n) { leaf_slots(n)[2].len = 0; }
 static void d_off_low(struct node_header *n) { leaf_slots(n)[2].off = 40; }
-static void d_off_high(struct node_header *n) { leaf_slots(n)[2].off = BLOCK_SIZE - 1; }
+static void d_off_high(struct node_header *n) { leaf_slots(n)[2].off = BLK_SIZE - 1; }
 static void d_off_max(struct node_header *n) { leaf_slots(n)[2].off = UINT16_MAX; }
 static void d_leaf_order(struct node_header *n) { leaf_slots(n)[2].hi = 0; }
 static void d_leaf_same(struct node_header *n) { leaf_slots(n)[2].lo = leaf_slots(n)[1].lo; }
@@ -381,7 +381,7 @@ START_TEST(check_compares_with_the_ref)
 	struct node_expect x = { .block = BLK, .level = 0, .txn_max = TXN, .low = &low, .high = &high };
 
 	fill_leaf(a, 10, 20, 1, 30);
-	x.crc = crc32c(a, BLOCK_SIZE);
+	x.crc = crc32c(a, BLK_SIZE);
 	ck_assert(!node_check(a, &x));
 	x.crc ^= 1;
 	ck_assert(node_check(a, &x));

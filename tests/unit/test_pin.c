@@ -166,7 +166,7 @@ START_TEST(test_read_pin_in_place)
 	off = map_at(f, 0).pool_off;
 	free_blocks = unit_free_blocks(fs);
 	p = pin(f, PIN_READ, 0, 4 * BLK, &id);
-	ck_assert_ptr_eq(p, pool_block(fs_pool(fs), off >> BLOCK_SHIFT));
+	ck_assert_ptr_eq(p, pool_block(fs_pool(fs), off >> BLK_SHIFT));
 	ck_assert_ok(try_pin(f, PIN_READ, 0, 4 * BLK, 4 * BLK, &hole, &r));
 	ck_assert_uint_eq(r.pool_off, UINT64_MAX);
 	ck_assert_uint_eq(r.ext_len, 4 * BLK);
@@ -358,7 +358,7 @@ END_TEST
 static void
 fill_pool(struct fs *fs, struct file *g)
 {
-	uint8_t buf[BLOCK_SIZE];
+	uint8_t buf[BLK_SIZE];
 	ssize_t r = 0;
 
 	memset(buf, 'g', sizeof(buf));

@@ -14,7 +14,7 @@ struct model {
 	const char *path;
 	struct file *f;
 	uint64_t seed;
-	uint8_t live[MODEL_BLOCKS * BLOCK_SIZE], durable[MODEL_BLOCKS * BLOCK_SIZE];
+	uint8_t live[MODEL_BLOCKS * BLK_SIZE], durable[MODEL_BLOCKS * BLK_SIZE];
 	uint64_t size, durable_size;
 	struct {
 		struct file *file;
@@ -89,7 +89,7 @@ model_pin(struct model *m, unsigned k)
 	m->pin[k].len = r.len;
 	m->pin[k].cut = false;
 	m->pin[k].addr = r.ext_len == r.len && r.pool_off != UINT64_MAX ?
-	    pool_block(fs_pool(m->fs), r.pool_off >> BLOCK_SHIFT) : NULL;
+	    pool_block(fs_pool(m->fs), r.pool_off >> BLK_SHIFT) : NULL;
 }
 
 /* Store through a write pin, or compare through any. */

@@ -113,7 +113,7 @@ read_slot(const char *path, unsigned slot, struct root_block *r)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pread(fd, r, sizeof(*r), slot * BLOCK_SIZE), sizeof(*r));
+	ck_assert_int_eq(pread(fd, r, sizeof(*r), slot * BLK_SIZE), sizeof(*r));
 	close(fd);
 }
 
@@ -121,7 +121,7 @@ static void
 write_slot(const char *path, unsigned slot, struct root_block *r)
 {
 	r->crc = crc32c_block_but(r, offsetof(struct root_block, crc));
-	write_at(path, slot * BLOCK_SIZE, r, sizeof(*r));
+	write_at(path, slot * BLK_SIZE, r, sizeof(*r));
 }
 
 static uint64_t
@@ -172,7 +172,7 @@ START_TEST(mkfs_new)
 	ck_assert_ok(pool_mkfs(path, &opt, &err));
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0600);
-	ck_assert_int_eq(st.st_size, 4 * MIB + BLOCK_SIZE);
+	ck_assert_int_eq(st.st_size, 4 * MIB + BLK_SIZE);
 	ck_assert_int_ge(st.st_blocks * 512, st.st_size); /* allocated */
 	ck_assert_uint_ge(pr.calls, 1);
 	ck_assert_uint_eq(pr.last, pr.total);
@@ -314,7 +314,7 @@ END_TEST
 START_TEST(mkfs_in_use)
 {
 	const char *path = unit_mkpool(4);
-	struct flock fl = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 2 * MIB, .l_len = BLOCK_SIZE };
+	struct flock fl = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 2 * MIB, .l_len = BLK_SIZE };
 	struct pool *p;
 	int fd;
 
@@ -337,7 +337,7 @@ END_TEST
 START_TEST(open_refuses)
 {
 	const char *path = unit_pool_path();
-	char junk[3 * BLOCK_SIZE];
+	char junk[3 * BLK_SIZE];
 	uint64_t seed = 9;
 
 	expect_error(try_open(path, 0), -ENOENT, path);
@@ -398,15 +398,15 @@ START_TEST(torn_slot_falls_back)
 		write_at(path, 0, &good[0], sizeof(good[0]));
 		bad = good[1];
 		((uint8_t *)&bad)[at[i]] ^= 0x10;
-		write_at(path, BLOCK_SIZE, &bad, sizeof(bad));
+		write_at(path, BLK_SIZE, &bad, sizeof(bad));
 		ck_assert_uint_eq(txn_of(path), 2);
-		write_at(path, BLOCK_SIZE, &good[1], sizeof(good[1]));
+		write_at(path, BLK_SIZE, &good[1], sizeof(good[1]));
 	}
 	/* Half of the next root over the one before the last. */
 	bad = good[1];
 	bad.txn = 3;
 	bad.crc = crc32c_block_but(&bad, offsetof(struct root_block, crc));
-	write_at(path, BLOCK_SIZE, &bad, 2048);
+	write_at(path, BLK_SIZE, &bad, 2048);
 	bad = good[0];
 	ck_assert_ok(try_open(path, 0));
 
@@ -414,11 +414,11 @@ START_TEST(torn_slot_falls_back)
 	memset(&bad, 0x55, sizeof(bad));
 	memcpy(bad.magic, POOL_MAGIC, 8);
 	write_at(path, 0, &bad, sizeof(bad));
-	write_at(path, BLOCK_SIZE, &bad, sizeof(bad));
+	write_at(path, BLK_SIZE, &bad, sizeof(bad));
 	expect_error(try_open(path, 0), -EIO, "none of its root blocks");
 	memset(&bad, 0, sizeof(bad));
 	write_at(path, 0, &bad, sizeof(bad));
-	write_at(path, BLOCK_SIZE, &bad, sizeof(bad));
+	write_at(path, BLK_SIZE, &bad, sizeof(bad));
 	expect_error(try_open(path, 0), -EINVAL, "not a pinfs pool");
 }
 END_TEST
@@ -595,7 +595,7 @@ START_TEST(open_pool)
 	ck_assert_uint_eq(pool_nblocks(p), 1024);
 	ck_assert_str_eq(pool_path(p), path);
 	ck_assert(!pool_readonly(p));
-	ck_assert_ptr_eq(pool_block(p, 3), (char *)pool_block(p, 0) + 3 * BLOCK_SIZE);
+	ck_assert_ptr_eq(pool_block(p, 3), (char *)pool_block(p, 0) + 3 * BLK_SIZE);
 	ck_assert_uint_eq(pool_block_of(p, (char *)pool_block(p, 3) + 17), 3);
 	ck_assert(pool_range_ok(p, 2, 1022));
 	ck_assert(!pool_range_ok(p, 2, 1023));
@@ -684,7 +684,7 @@ START_TEST(data_leaves_the_reserve)
 
 	ck_assert_uint_eq(reserve, 64);
 	while (pool_alloc_data(p, PBLK_NONE, 100, 0, &start, &got) == 0) {
-		memset(pool_block(p, start), 0xee, got << BLOCK_SHIFT);
+		memset(pool_block(p, start), 0xee, got << BLK_SHIFT);
 		taken += got;
 	}
 	alloc_stats(pool_alloc(p), &st);
@@ -805,13 +805,13 @@ START_TEST(sparse_pool_on_full_disk)
 	for (key = 0; key < 300; key++)
 		ck_assert_ok(insert_one(p, key));
 	while (_i == 0 && (ret = pool_alloc_data(p, PBLK_NONE, 50, 0, &start, &got)) == 0) {
-		memset(pool_block(p, start), 0xee, got << BLOCK_SHIFT);
+		memset(pool_block(p, start), 0xee, got << BLK_SHIFT);
 		blocks += got;
 	}
 	if (_i == 0) {
 		ck_assert_int_eq(ret, -ENOSPC);
-		ck_assert_uint_lt(blocks, 16 * MIB >> BLOCK_SHIFT);
-		ck_assert_uint_gt(blocks, 8 * MIB >> BLOCK_SHIFT); /* the rest is for nodes */
+		ck_assert_uint_lt(blocks, 16 * MIB >> BLK_SHIFT);
+		ck_assert_uint_gt(blocks, 8 * MIB >> BLK_SHIFT); /* the rest is for nodes */
 	}
 	while ((ret = insert_one(p, key)) == 0)
 		key++;

@@ -658,7 +658,7 @@ START_TEST(flipped_byte)
 
 	for (unsigned round = 0; round < 60; round++) {
 		const struct node_place *np = &l.v[round < 3 ? round : unit_random(&seed) % l.nr];
-		uint64_t off = np->block * BLOCK_SIZE + unit_random(&seed) % (round % 2 ? BLOCK_SIZE : 64);
+		uint64_t off = np->block * BLK_SIZE + unit_random(&seed) % (round % 2 ? BLK_SIZE : 64);
 		uint8_t mask = (uint8_t)(1u << unit_random(&seed) % 8), buf[ITEM_VALUE_MAX];
 		struct rebuild rb;
 		struct pool *p;
@@ -721,7 +721,7 @@ START_TEST(change_around_damage)
 		if (l.v[i].level == 0 && ++leaves == 20)
 			np = &l.v[i];
 	behind = (struct tree_key){ np->last.hi, np->last.lo + 3 };
-	flip(path, np->block * BLOCK_SIZE + 999, 1);
+	flip(path, np->block * BLK_SIZE + 999, 1);
 	p = open_damaged(path, &rb, &l);
 	for (size_t i = 0; i < m.nr;) {
 		struct tree_key key = m.items[i].key;
@@ -784,7 +784,7 @@ START_TEST(touched_path_stays_good)
 	ck_assert_ok(tree_touch(&t, key));
 	/* All nodes there were go bad now. */
 	for (size_t i = 0; i < l.nr; i++)
-		memset(pool_block(p, l.v[i].block), 0xff, BLOCK_SIZE);
+		memset(pool_block(p, l.v[i].block), 0xff, BLK_SIZE);
 	ck_assert_ok(tree_put(&t, key, "changed", 7));
 	ck_assert_ok(tree_delete(&t, key));
 	ck_assert_ok(tree_insert(&t, key, "again", 5));
@@ -811,7 +811,7 @@ forge_root(struct pool *p, void (*change)(struct node_header *root, struct pool 
 	slot = (struct root_block *)pool_block(p, 0) + root.txn % ROOT_SLOTS;
 	n = pool_block(p, root.tree[0].block);
 	change(n, p);
-	slot->tree[0].crc = crc32c(n, BLOCK_SIZE);
+	slot->tree[0].crc = crc32c(n, BLK_SIZE);
 	slot->crc = crc32c_block_but(slot, offsetof(struct root_block, crc));
 }
 

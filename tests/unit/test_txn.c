@@ -348,7 +348,7 @@ tear_root(const char *path, uint64_t txn)
 	int fd = open(path, O_WRONLY);
 
 	must(fd >= 0);
-	must(pwrite(fd, "torn", 4, (off_t)(txn % ROOT_SLOTS * BLOCK_SIZE + 100)) == 4);
+	must(pwrite(fd, "torn", 4, (off_t)(txn % ROOT_SLOTS * BLK_SIZE + 100)) == 4);
 	close(fd);
 }
 
@@ -441,7 +441,7 @@ work_alone(void *arg)
 		if (w->result == 0)
 			w->result = pool_alloc_data(w->p, PBLK_NONE, 1, 0, &start, &got);
 		if (w->result == 0) {
-			memset(pool_block(w->p, start), (int)i, BLOCK_SIZE);
+			memset(pool_block(w->p, start), (int)i, BLK_SIZE);
 			txn_note_data(&t, start, 1);
 			txn_free(&t, start, 1);
 		}

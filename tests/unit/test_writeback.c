@@ -6,7 +6,7 @@
 #include "fs/fs_i.h"
 #include "tests/unit/unit_crash.h"
 
-#define BLK BLOCK_SIZE
+#define BLK BLK_SIZE
 
 static uint8_t *
 pattern(size_t len, uint8_t c)

@@ -6,7 +6,7 @@
 #include "fs/fs_i.h"
 #include "tests/unit/unit_crash.h"
 
-#define BLK ((uint64_t)BLOCK_SIZE)
+#define BLK ((uint64_t)BLK_SIZE)
 
 static inline struct fs_counters
 counters(struct fs *fs)
@@ -44,7 +44,7 @@ pin(struct file *f, enum pin_access access, uint64_t off, uint64_t len, uint64_t
 	ck_assert_ok(try_pin(f, access, 0, off, len, id, &r));
 	ck_assert_uint_ne(r.pool_off, UINT64_MAX);
 	ck_assert_uint_eq(r.ext_len, r.len);
-	return pool_block(fs_pool(f->inode->fs), r.pool_off >> BLOCK_SHIFT);
+	return pool_block(fs_pool(f->inode->fs), r.pool_off >> BLK_SHIFT);
 }
 
 static inline void
