@@ -251,7 +251,8 @@ do_status(const struct call *c)
 	fs_counters(fs, &n);
 	*o = (struct pinfs_status){
 		.size = sizeof(*o), .domain = domain_kind(pool_domain(p)), .block_size = BLK_SIZE,
-		.total_blocks = st.total, .free_blocks = st.free + session_held_blocks(c->front->session), .reserved_blocks = st.reserved,
+		.total_blocks = st.total,
+		.free_blocks = st.free + session_held_blocks(c->front->session), .reserved_blocks = st.reserved,
 		.quarantined_blocks = st.quarantined,
 		.data_blocks = data, .node_blocks = nodes, .inodes = inodes,
 		.txn_committed = txn_committed(p),
