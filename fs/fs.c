@@ -417,7 +417,8 @@ fs_statfs(struct fs *fs, struct statvfs *st)
 	st->f_bsize = BLK_SIZE;
 	st->f_frsize = BLK_SIZE;
 	st->f_blocks = a.total;
-	st->f_bfree = a.free - a.reserved;
+	/* Who has no space left gets it committed first, so what is as good as free counts. */
+	st->f_bfree = min_of(a.free + txn_pending_free(fs->pool), a.total) - a.reserved;
 	st->f_bavail = st->f_bfree > reserve ? st->f_bfree - reserve : 0;
 	/* Inodes are items like any other: there is room for as many as fit. */
 	more = st->f_bavail * (BLK_SIZE / (2 * sizeof(struct inode_item)));

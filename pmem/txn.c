@@ -70,6 +70,7 @@ struct txn_state {
 	struct rwl gate;         /* LOCK_GATE */
 	uint64_t open;           /* atomic; changes with the gate held exclusive */
 	uint64_t open_nodes;     /* atomic */
+	uint64_t pending_free;   /* atomic; blocks in both sets of frees */
 	bool dirty;              /* atomic; the open transaction has changed something */
 
 	struct mtx lock;         /* LOCK_LEAF */
@@ -132,7 +133,8 @@ frees_resize(struct frees *f, size_t room)
 	return true;
 }
 
-static void
+/* False: no memory, they stay allocated. */
+static bool
 frees_add(struct frees *f, pblk_t start, uint64_t n)
 {
 	if (f->nr > 0) {
@@ -140,12 +142,12 @@ frees_add(struct frees *f, pblk_t start, uint64_t n)
 
 		if (last->start + last->n == start) {
 			last->n += n;
-			return;
+			return true;
 		}
 		if (start + n == last->start) {
 			last->start = start;
 			last->n += n;
-			return;
+			return true;
 		}
 	}
 	if (f->nr == f->room && !frees_resize(f, 2 * f->room)) {
@@ -154,17 +156,20 @@ frees_add(struct frees *f, pblk_t start, uint64_t n)
 			/* Mounting finds free what no map names, so this does no lasting harm. */
 			pinfs_log(LOG_ERR, "no memory: blocks %llu+%llu stay allocated until the next mount",
 			    (unsigned long long)start, (unsigned long long)n);
-			return;
+			return false;
 		}
 	}
 	f->runs[f->nr++] = (struct run){ start, n };
+	return true;
 }
 
 static void
-frees_apply(struct frees *f, struct alloc *a)
+frees_apply(struct frees *f, struct alloc *a, uint64_t *pending)
 {
-	for (size_t i = 0; i < f->nr; i++)
+	for (size_t i = 0; i < f->nr; i++) {
 		alloc_free(a, f->runs[i].start, f->runs[i].n);
+		__atomic_fetch_sub(pending, f->runs[i].n, __ATOMIC_RELAXED);
+	}
 	f->nr = 0;
 	if (f->room > FREES_KEEP)
 		frees_resize(f, FREES_KEEP);
@@ -280,7 +285,8 @@ txn_free(struct txn *t, pblk_t start, uint64_t n)
 		return;
 	mark_dirty(s);
 	mtx_lock(&s->lock);
-	frees_add(&s->frees, start, n);
+	if (frees_add(&s->frees, start, n))
+		__atomic_fetch_add(&s->pending_free, n, __ATOMIC_RELAXED);
 	mtx_unlock(&s->lock);
 }
 
@@ -462,7 +468,7 @@ commit_closed(struct pool *p)
 		return -EIO;
 	}
 	flush_set_clear(s->closed_flush);
-	frees_apply(&s->closed_frees, p->alloc);
+	frees_apply(&s->closed_frees, p->alloc, &s->pending_free);
 	__atomic_fetch_add(&s->commits, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->committed, s->closed_root.txn, __ATOMIC_RELEASE);
 	return 0;
@@ -615,6 +621,12 @@ bool
 txn_open_dirty(struct pool *p)
 {
 	return __atomic_load_n(&p->txn->dirty, __ATOMIC_ACQUIRE);
+}
+
+uint64_t
+txn_pending_free(struct pool *p)
+{
+	return __atomic_load_n(&p->txn->pending_free, __ATOMIC_RELAXED);
 }
 
 uint64_t

@@ -76,6 +76,8 @@ void txn_commit_async(struct pool *p, uint64_t number, void (*done)(void *arg, i
 /* Number of the open transaction; whether it has changed anything. */
 uint64_t txn_open_number(struct pool *p);
 bool txn_open_dirty(struct pool *p);
+/* Blocks that will be free when what has been done so far is durable. */
+uint64_t txn_pending_free(struct pool *p);
 /* How many commits there were since the pool was opened. */
 uint64_t txn_commits(struct pool *p);
 /* Newest durable transaction. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* setattr, flags, and who sets which time. */
+#include <fcntl.h>
 #include "tests/unit/unit_names.h"
 
 static int
@@ -277,6 +278,31 @@ START_TEST(statfs)
 }
 END_TEST
 
+/* What a deletion gives back counts at once, though it is free only with the next commit. */
+START_TEST(statfs_after_unlink)
+{
+	static const char data[1 << 20];
+	struct statvfs before, after;
+	struct inode *i;
+	struct file *f;
+
+	i = make_file(root, "f");
+	ck_assert_ok(fs_sync(fs));
+	ck_assert_ok(fs_statfs(fs, &before));
+	ck_assert_ok(fs_open(fs, i, O_RDWR, &cred_root, &f));
+	ck_assert_int_eq(fs_write(f, data, sizeof(data), 0, false), sizeof(data));
+	ck_assert_ok(fs_fsync_wait(fs, f->inode, false));
+	fs_release(f);
+	inode_put(i);
+	ck_assert_ok(fs_statfs(fs, &after));
+	ck_assert_uint_le(after.f_bfree, before.f_bfree - (sizeof(data) >> 12));
+	ck_assert_ok(fs_unlink(fs, root, "f"));
+	ck_assert_ok(fs_statfs(fs, &after));
+	/* but for a few nodes of the tree that the deletion itself has changed */
+	ck_assert_uint_ge(after.f_bfree + 8, before.f_bfree);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -293,6 +319,7 @@ main(void)
 	tcase_add_test(tc, atime);
 	tcase_add_test(tc, change_counter_moves);
 	tcase_add_test(tc, statfs);
+	tcase_add_test(tc, statfs_after_unlink);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }
