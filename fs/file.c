@@ -75,6 +75,9 @@ fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, stru
 	f->inode = inode_hold(i);
 	f->flags = flags & ~(O_TRUNC | O_CREAT | O_EXCL);
 	CDS_INIT_LIST_HEAD(&f->pins);
+	mtx_lock(&fs->open_lock);
+	cds_list_add_tail(&f->open_link, &fs->open);
+	mtx_unlock(&fs->open_lock);
 	*out = f;
 	return 0;
 }
@@ -82,9 +85,29 @@ fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, stru
 void
 fs_release(struct file *f)
 {
+	struct fs *fs = f->inode->fs;
+
+	mtx_lock(&fs->open_lock);
+	cds_list_del(&f->open_link);
+	mtx_unlock(&fs->open_lock);
 	pin_drop_all(f);
 	inode_put(f->inode);
 	free(f);
+}
+
+void
+file_release_all(struct fs *fs)
+{
+	struct file *f;
+
+	for (;;) {
+		mtx_lock(&fs->open_lock);
+		f = cds_list_empty(&fs->open) ? NULL : cds_list_first_entry(&fs->open, struct file, open_link);
+		mtx_unlock(&fs->open_lock);
+		if (f == NULL)
+			return;
+		fs_release(f);
+	}
 }
 
 /* Everything that is live. */

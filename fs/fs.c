@@ -314,6 +314,7 @@ fs_umount(struct fs *fs)
 {
 	int err = 0, r;
 
+	file_release_all(fs);
 	if (!fs->opt.readonly) {
 		writeback_stop(fs);
 		err = fs_sync(fs);

@@ -105,9 +105,11 @@ struct file {
 	struct inode *inode;     /* a reference */
 	int flags;               /* O_... as opened */
 	struct cds_list_head pins; /* P: pin table lock; pin.h */
+	struct cds_list_head open_link; /* P: fs->open_lock */
 };
 int fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, struct file **out);
-/* The last close: drops its pins. */
+/* The last close: drops its pins. What is still open when the filesystem is unmounted is released then: the
+ * kernel need not tell of closes that come with, or after, the unmount. */
 void fs_release(struct file *f);
 
 /* ---- content (io.c, falloc.c, clone.c) ---- */

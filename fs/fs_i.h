@@ -24,6 +24,9 @@ struct fs {
 	uint64_t dirty_count;             /* P: dirty_lock */
 	struct flusher *flusher;
 
+	struct mtx open_lock;             /* LOCK_LEAF */
+	struct cds_list_head open;        /* P: open_lock; open files */
+
 	uint64_t *csum_checked;           /* atomic bits by pool block: CRC checked since mount (extent.c) */
 	uint64_t dirhash_mask;            /* ~0; a test narrows it to make name hashes collide */
 
@@ -38,6 +41,8 @@ struct fs {
 /* file.c of a deleted inode: drop its live map and blocks, then its extents, in
  * transactions of bounded size; the caller deletes the inode's other items. No lock held. */
 int file_delete_content(struct inode *i);
+/* Release what is still open. No lock held. */
+void file_release_all(struct fs *fs);
 /* An inode leaves the cache clean: free what file content modules hung on it. */
 void file_evict(struct inode *i);
 

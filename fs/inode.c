@@ -224,6 +224,8 @@ inode_cache_init(struct fs *fs)
 
 	mtx_init(&fs->icache_lock, LOCK_ICACHE, 0);
 	mtx_init(&fs->dirty_lock, LOCK_LEAF, 0);
+	mtx_init(&fs->open_lock, LOCK_LEAF, 0);
+	CDS_INIT_LIST_HEAD(&fs->open);
 	err = -pthread_cond_init(&fs->icache_cond, NULL);
 	if (err)
 		goto out;
@@ -241,6 +243,7 @@ inode_cache_init(struct fs *fs)
 out_cond:
 	pthread_cond_destroy(&fs->icache_cond);
 out:
+	mtx_destroy(&fs->open_lock);
 	mtx_destroy(&fs->dirty_lock);
 	mtx_destroy(&fs->icache_lock);
 	return err;
@@ -256,6 +259,7 @@ inode_cache_destroy(struct fs *fs)
 	if (err)
 		pinfs_log(LOG_ERR, "inode cache is not empty at unmount: %d", err);
 	pthread_cond_destroy(&fs->icache_cond);
+	mtx_destroy(&fs->open_lock);
 	mtx_destroy(&fs->dirty_lock);
 	mtx_destroy(&fs->icache_lock);
 }
