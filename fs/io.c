@@ -324,6 +324,27 @@ content_write_run(struct inode *i, struct write_cursor *c, struct content_wait *
 	return r;
 }
 
+/* Moving the durable side away from read-pinned blocks drops the io lock. Ask for it before the first byte is
+ * stored, so that readers don't see half of the write meanwhile. io lock exclusive held: no pin comes. */
+static int
+unshare_first(struct inode *i, const struct write_cursor *c, struct content_wait *w)
+{
+	fblk_t fblk = c->off >> BLK_SHIFT, end = ((c->off + c->len - 1) >> BLK_SHIFT) + 1;
+	struct live_extent *e;
+	int r = 0;
+
+	if (c->len == 0)
+		return 0;
+	rwl_rdlock(&i->layout_lock);
+	for (e = i->pins ? live_find(&i->live, fblk) : NULL; e && e->fblk < end; e = live_next(&i->live, e))
+		if (e->flags & LIVE_DURABLE) {
+			r = content_want_unshare(w, fblk, end - fblk);
+			break;
+		}
+	rwl_unlock(&i->layout_lock);
+	return r;
+}
+
 /* All that can be written without dropping the io lock, which is held exclusive. */
 static int
 write_locked(struct inode *i, struct write_cursor *c, bool kill_suidgid, struct content_wait *w)
@@ -333,6 +354,8 @@ write_locked(struct inode *i, struct write_cursor *c, bool kill_suidgid, struct 
 
 	if (c->off > i->size)
 		r = content_zero_tail(i, w);
+	if (r == 0)
+		r = unshare_first(i, c, w);
 	while (r == 0 && c->len > 0)
 		r = content_write_run(i, c, w);
 	if (c->off > start)
