@@ -416,7 +416,8 @@ check_pin(const struct call *c, const struct pinfs_pin *o)
 		return -EINVAL;
 	if (c->in_size != PINFS_PIN_SIZE(o->nranges) || o->size != c->in_size)
 		return -EINVAL;
-	if ((o->flags & ~(uint32_t)PINFS_PIN_ALLOC) || !RESERVED_OK(*o) || o->pin_class != PINFS_PIN_LONGTERM)
+	if ((o->flags & ~(uint32_t)PINFS_PIN_ALLOC) || !RESERVED_OK(*o) || o->reserved32 ||
+	    o->pin_class != PINFS_PIN_LONGTERM || o->writeback != PINFS_WRITEBACK_DEFAULT)
 		return -EINVAL;
 	if (o->access != PINFS_ACCESS_READ && o->access != PINFS_ACCESS_READWRITE)
 		return -EINVAL;
