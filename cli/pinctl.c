@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* pinctl: look at a pinfs mount and its files. The subcommands are in
- * pinctl_status.c and pinctl_map.c; here is what they share and the command line. */
+/* pinctl: look at a pinfs mount and its files, and change what no other program can. The subcommands are in
+ * pinctl_*.c; here is what they share and the command line.
+ *
+ * All options are known to one table, and each command says which of them it takes; so an option has one
+ * meaning, may stand before or after the operands, and is refused where it means nothing.
+ */
 #include "config.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -18,28 +23,84 @@
 static const char prog[] = PINCTL_PROG;
 
 static const struct {
+	const char *name, *value, *text;
+} options[] = {
+	[PINCTL_JSON] = { "json", NULL, "print JSON" },
+};
+#define NOPTIONS (sizeof(options) / sizeof(options[0]))
+#define JSON (1u << PINCTL_JSON)
+
+static const struct command {
 	const char *name;
-	int (*run)(const char *path, bool json);
-	const char *operand, *text;
+	int (*run)(const struct pinctl_args *a);
+	const char *operands;
+	unsigned min, max;   /* number of operands */
+	unsigned options;    /* 1 << enum pinctl_option */
+	const char *text;
 } commands[] = {
-	{ "status", pinctl_status, "MNT", "the mount: domain, space, pins, counters" },
-	{ "info", pinctl_info, "FILE", "one file: sizes, live and durable blocks, pins, flags" },
-	{ "sync", pinctl_sync, "MNT", "make everything on the mount durable, as syncfs(2) would" },
-	{ "map", pinctl_map, "FILE", "where each part of a file lies in the pool, and in which state" },
+	{ "status", pinctl_status, "MNT", 1, 1, JSON, "the mount: domain, space, pins, counters" },
+	{ "info", pinctl_info, "FILE", 1, 1, JSON, "one file: sizes, live and durable blocks, pins, flags" },
+	{ "map", pinctl_map, "FILE", 1, 1, JSON, "where each part of a file lies in the pool, and in which state" },
+	{ "sync", pinctl_sync, "MNT", 1, 1, JSON, "make everything on the mount durable, as syncfs(2) would" },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static void
+command_usage(const struct command *c)
+{
+	printf("Usage: %s %s", prog, c->name);
+	for (size_t i = 0; i < NOPTIONS; i++)
+		if (c->options & 1u << i)
+			printf(options[i].value ? " [--%s %s]" : " [--%s]", options[i].name, options[i].value);
+	printf(" %s\n", c->operands);
+}
+
+static void
+print_options(unsigned which)
+{
+	char left[32];
+
+	for (size_t i = 0; i < NOPTIONS; i++)
+		if (which & 1u << i) {
+			snprintf(left, sizeof(left), "--%s %s", options[i].name, options[i].value ? options[i].value : "");
+			printf("  %-20s%s\n", left, options[i].text);
+		}
+	printf("  %-20s%s\n  %-20s%s\n", "--help", "show this, after a command: about the command", "--version",
+	    "show the version");
+}
+
+static void
+command_help(const struct command *c)
+{
+	command_usage(c);
+	printf("%c%s.\n\n", toupper((unsigned char)c->text[0]), c->text + 1);
+	print_options(c->options);
+	if (c->max > 1)
+		printf("\nOffsets and lengths are in bytes, or with a unit: 4096, 64K, 1.5G.\n");
+}
+
+static void
 help(void)
 {
-	printf("Usage: %s COMMAND [--json] PATH\n"
-	       "Look at a pinfs mount and its files.\n\n", prog);
+	printf("Usage: %s COMMAND [OPTION]... OPERAND...\n"
+	       "Look at a pinfs mount and its files, and do what no other program can.\n\n", prog);
 	for (size_t i = 0; i < NCOMMANDS; i++)
-		printf("  %-8s%-6s%s\n", commands[i].name, commands[i].operand, commands[i].text);
-	printf("\n"
-	       "  --json        print JSON\n"
-	       "  --help        show this\n"
-	       "  --version     show the version\n");
+		printf("  %-10s%-20s%s\n", commands[i].name, commands[i].operands, commands[i].text);
+	printf("\n");
+	print_options(JSON);
+	printf("\n'%s COMMAND --help' tells the options of a command. Offsets and lengths may have a unit: 64K, 1.5G.\n",
+	    prog);
+}
+
+int
+pinctl_size(const char *text, const char *what, uint64_t *bytes)
+{
+	const char *why;
+	int err = cli_parse_size(text, bytes, &why);
+
+	if (err < 0)
+		cli_usage_error(prog, "%s '%s': %s", what, text, why);
+	return err;
 }
 
 int
@@ -87,48 +148,81 @@ pinctl_domain(uint32_t domain)
 	}
 }
 
+static const struct command *
+find_command(const char *name)
+{
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return commands + i;
+	cli_usage_error(prog, "'%s' is no command", name);
+	return NULL;
+}
+
+static int
+run_command(const struct command *c, const struct pinctl_args *a)
+{
+	unsigned n = (unsigned)a->operands;
+
+	for (size_t i = 0; i < NOPTIONS; i++)
+		if (a->given & ~c->options & 1u << i) {
+			cli_usage_error(prog, "%s does not take --%s", c->name, options[i].name);
+			return PINCTL_USAGE;
+		}
+	if (n < c->min || n > c->max) {
+		cli_usage_error(prog, "%s takes %s: %s", c->name, c->operands,
+		    n < c->min ? "not enough was given" : "too much was given");
+		return PINCTL_USAGE;
+	}
+	return c->run(a);
+}
+
 int
 main(int argc, char **argv)
 {
-	enum { OPT_HELP = 256, OPT_VERSION, OPT_JSON };
-	static const struct option longopts[] = {
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, OPT_HELP },
-		{ "version", no_argument, NULL, OPT_VERSION },
-		{ NULL, 0, NULL, 0 },
-	};
-	bool json = false;
+	enum { OPT_HELP = 256, OPT_VERSION };
+	struct option longopts[NOPTIONS + 3] = { 0 };
+	struct pinctl_args a = { 0 };
+	const struct command *cmd;
+	bool show_help = false;
 	int c;
 
+	for (size_t i = 0; i < NOPTIONS; i++)
+		longopts[i] = (struct option){ options[i].name, options[i].value ? required_argument : no_argument, NULL,
+			(int)i };
+	longopts[NOPTIONS] = (struct option){ "help", no_argument, NULL, OPT_HELP };
+	longopts[NOPTIONS + 1] = (struct option){ "version", no_argument, NULL, OPT_VERSION };
 	while ((c = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
 		switch (c) {
-		case OPT_JSON:
-			json = true;
-			break;
 		case OPT_HELP:
-			help();
-			return 0;
+			show_help = true;
+			break;
 		case OPT_VERSION:
 			cli_version(prog);
 			return 0;
+		case '?':
+			fprintf(stderr, "Try '%s --help'.\n", prog);
+			return PINCTL_USAGE;
 		default:
-			cli_usage_error(prog, "unknown option");
-			return 2;
+			a.given |= 1u << c;
+			a.value[c] = optarg;
 		}
 	}
 	if (argc == optind) {
-		cli_usage_error(prog, "which command? one of status, info, map, sync, sync");
-		return 2;
-	}
-	for (size_t i = 0; i < NCOMMANDS; i++) {
-		if (strcmp(argv[optind], commands[i].name) != 0)
-			continue;
-		if (argc - optind != 2) {
-			cli_usage_error(prog, "%s takes one %s", commands[i].name, commands[i].operand);
-			return 2;
+		if (show_help) {
+			help();
+			return 0;
 		}
-		return commands[i].run(argv[optind + 1], json);
+		cli_usage_error(prog, "which command?");
+		return PINCTL_USAGE;
 	}
-	cli_usage_error(prog, "'%s' is no command: one of status, info, map", argv[optind]);
-	return 2;
+	cmd = find_command(argv[optind]);
+	if (!cmd)
+		return PINCTL_USAGE;
+	if (show_help) {
+		command_help(cmd);
+		return 0;
+	}
+	a.operand = argv + optind + 1;
+	a.operands = argc - optind - 1;
+	return run_command(cmd, &a);
 }

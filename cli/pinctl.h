@@ -8,12 +8,35 @@
 
 #define PINCTL_PROG "pinctl"
 
-/* Each takes an operand and prints; returns the exit status. */
-int pinctl_status(const char *path, bool json);
-int pinctl_info(const char *path, bool json);
-int pinctl_map(const char *path, bool json);
-int pinctl_sync(const char *path, bool json);
+enum { PINCTL_USAGE = 2 }; /* exit status after a usage error */
 
+/* All options of all commands; pinctl.c has a table of what they are called. */
+enum pinctl_option {
+	PINCTL_JSON,
+	PINCTL_NOPTIONS
+};
+
+struct pinctl_args {
+	unsigned given;                      /* 1 << enum pinctl_option */
+	const char *value[PINCTL_NOPTIONS];  /* of those that have one */
+	char **operand;                      /* after the command; as many as it takes */
+	int operands;
+};
+
+static inline bool
+pinctl_has(const struct pinctl_args *a, enum pinctl_option o)
+{
+	return (a->given & 1u << o) != 0;
+}
+
+/* One for each command: does the work, prints; returns the exit status. */
+int pinctl_status(const struct pinctl_args *a);
+int pinctl_info(const struct pinctl_args *a);
+int pinctl_map(const struct pinctl_args *a);
+int pinctl_sync(const struct pinctl_args *a);
+
+/* An offset or length with an optional unit; complains (what: "offset"), -EINVAL, -ERANGE: a usage error. */
+int pinctl_size(const char *text, const char *what, uint64_t *bytes);
 /* Open a file or directory for asking about it; complains and returns -1 on failure. */
 int pinctl_open(const char *path);
 /* Complain about a failed request on path: err is a negative errno. */

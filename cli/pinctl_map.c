@@ -182,8 +182,9 @@ json_map(const struct extent_list *l, uint64_t size)
 }
 
 int
-pinctl_map(const char *path, bool json)
+pinctl_map(const struct pinctl_args *a)
 {
+	const char *path = a->operand[0];
 	struct pinfs_info in = { .size = sizeof(in) };
 	struct extent_list l = { 0 };
 	int fd = pinctl_open(path);
@@ -198,7 +199,7 @@ pinctl_map(const char *path, bool json)
 	close(fd);
 	if (err < 0)
 		pinctl_failed(path, "map", err);
-	else if (json)
+	else if (pinctl_has(a, PINCTL_JSON))
 		json_map(&l, in.file_size);
 	else
 		print_map(path, &l, in.file_size);

@@ -64,8 +64,9 @@ json_status(const struct pinfs_status *st)
 }
 
 int
-pinctl_status(const char *path, bool json)
+pinctl_status(const struct pinctl_args *a)
 {
+	const char *path = a->operand[0];
 	static struct pinfs_status st; /* it holds a path: too large for comfort on a stack */
 	int fd = pinctl_open(path);
 	int err;
@@ -78,7 +79,7 @@ pinctl_status(const char *path, bool json)
 		pinctl_failed(path, "status", err);
 		return 1;
 	}
-	if (json)
+	if (pinctl_has(a, PINCTL_JSON))
 		json_status(&st);
 	else
 		print_status(path, &st);
@@ -86,8 +87,9 @@ pinctl_status(const char *path, bool json)
 }
 
 int
-pinctl_sync(const char *path, bool json)
+pinctl_sync(const struct pinctl_args *a)
 {
+	const char *path = a->operand[0];
 	struct pinfs_sync_range o = { .size = sizeof(o), .flags = PINFS_SYNC_FS };
 	int fd = pinctl_open(path);
 	int err;
@@ -101,7 +103,7 @@ pinctl_sync(const char *path, bool json)
 		pinctl_failed(path, "sync", err);
 		return 1;
 	}
-	if (json)
+	if (pinctl_has(a, PINCTL_JSON))
 		printf("{\"synced\":true}\n");
 	return 0;
 }
@@ -155,8 +157,9 @@ json_info(const struct pinfs_info *in)
 }
 
 int
-pinctl_info(const char *path, bool json)
+pinctl_info(const struct pinctl_args *a)
 {
+	const char *path = a->operand[0];
 	struct pinfs_info in = { .size = sizeof(in) };
 	int fd = pinctl_open(path);
 	int err;
@@ -169,7 +172,7 @@ pinctl_info(const char *path, bool json)
 		pinctl_failed(path, "info", err);
 		return 1;
 	}
-	if (json)
+	if (pinctl_has(a, PINCTL_JSON))
 		json_info(&in);
 	else
 		print_info(path, &in);
