@@ -7,7 +7,8 @@
  * (EINVAL otherwise), so that they can get a meaning later. `size` is sizeof the structure as the
  * caller knows it (for PINFS_IOC_PIN: with its ranges) and must match the request.
  *
- * Every request may be used by many threads at once, on one descriptor or several.
+ * Every request may be used by many threads at once, on one descriptor or several. The ids of pins, and
+ * those of leases, are unique on the mount; that of one open file means nothing to another.
  *
  * Errors common to all: ENOTTY not a pinfs file; EINVAL wrong size, unknown flag, reserved
  * field not zero, offset or length out of range; ENOTCONN the daemon is gone.
@@ -330,7 +331,7 @@ struct pinfs_lease_release {
 };
 
 /* -- PINFS_IOC_EVENTS: what happened to the leases of this open file ------------
- * Takes up to PINFS_EVENTS_MAX of them, oldest first; more tells how many are left. The file polls POLLPRI
+ * Takes up to count of them (0: PINFS_EVENTS_MAX), oldest first; more tells how many are left. The file polls POLLPRI
  * while there are any. Does not wait. If events had to be dropped (more than 1024 unread: those of one lease
  * are joined before that), lost counts them. */
 #define PINFS_EVENTS_MAX 64
@@ -365,7 +366,7 @@ struct pinfs_event {
 struct pinfs_events {
 	__u32 size;
 	__u32 flags;        /* 0 */
-	__u32 count;        /* out */
+	__u32 count;        /* in: at most this many, 0 to PINFS_EVENTS_MAX; out: this many are there */
 	__u32 more;         /* out */
 	__u64 lost;         /* out: since the last call */
 	__u64 reserved[2];
