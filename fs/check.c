@@ -56,6 +56,7 @@ static const struct {
 	[CHECK_BLOCK_TWICE] = { "block-twice", false, "two files overwrite or free each other's content" },
 	[CHECK_REFCOUNT] = { "refcount", false, "shared blocks are freed too early, or never" },
 	[CHECK_DATA_CRC] = { "data-crc", false, "the content is damaged, reading it fails" },
+	[CHECK_DATA_KNOWN] = { "data-known", true, "known damage: reading it fails until it is written anew" },
 };
 
 const char *

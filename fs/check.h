@@ -49,6 +49,7 @@ enum check_code {
 	CHECK_BLOCK_TWICE,
 	CHECK_REFCOUNT,
 	CHECK_DATA_CRC,
+	CHECK_DATA_KNOWN,      /* info */
 	CHECK_CODES
 };
 const char *check_code_name(enum check_code code);

@@ -40,7 +40,7 @@ check_blocks(struct data *d, uint64_t ino, const struct extent *e, const uint8_t
 
 		memcpy(&want, csums + k * sizeof(want), sizeof(want));
 		if (crc != want)
-			ck_report(c, CHECK_DATA_CRC, ino, (e->fblk + k) << BLK_SHIFT, e->pblk + k,
+			ck_report(c, e->flags & EXTENT_DAMAGED ? CHECK_DATA_KNOWN : CHECK_DATA_CRC, ino, (e->fblk + k) << BLK_SHIFT, e->pblk + k,
 			    "content has CRC %08x, it should be %08x", crc, want);
 	}
 	__atomic_fetch_add(&d->done, e->len, __ATOMIC_RELAXED);

@@ -94,7 +94,8 @@ extent_decode(struct pool *p, struct tree_key key, const void *value, size_t len
 	e->pblk = item.pblk;
 	e->len = item.len;
 	e->flags = item.flags;
-	if (item.flags & ~EXTENT_NO_CRCS)
+	if ((item.flags & ~(EXTENT_NO_CRCS | EXTENT_DAMAGED)) ||
+	    ((item.flags & EXTENT_DAMAGED) && (item.flags & EXTENT_NO_CRCS)))
 		return "extent with unknown flags";
 	max = item.flags & EXTENT_NO_CRCS ? EXTENT_NOCSUM_BLOCKS_MAX : EXTENT_CSUM_BLOCKS_MAX;
 	if (item.len == 0 || item.len > max)
@@ -507,7 +508,7 @@ extent_replace(struct txn *t, struct inode *i, fblk_t fblk, pblk_t pblk, uint64_
 	struct plan pl;
 	int r;
 
-	if (len == 0 || fblk > FBLK_MAX || len > FBLK_END - fblk || (flags & ~EXTENT_NO_CRCS))
+	if (len == 0 || fblk > FBLK_MAX || len > FBLK_END - fblk || (flags & ~(EXTENT_NO_CRCS | EXTENT_DAMAGED)))
 		return -EINVAL;
 	if (pblk != PBLK_NONE && (!pool_range_ok(t->pool, pblk, len) || !csums != !!(flags & EXTENT_NO_CRCS)))
 		return -EINVAL;

@@ -18,7 +18,7 @@ struct extent {
 	fblk_t fblk;
 	pblk_t pblk;   /* PBLK_NONE: hole */
 	uint64_t len;  /* blocks; a hole reaches to the next extent or to the end: FBLK_MAX is its last block */
-	uint32_t flags; /* EXTENT_UNWRITTEN, EXTENT_NOCSUM */
+	uint32_t flags; /* EXTENT_UNWRITTEN, EXTENT_NOCSUM, EXTENT_DAMAGED */
 };
 
 /* The extent or hole at fblk, from fblk on. Adjacent items that continue each

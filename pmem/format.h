@@ -94,7 +94,7 @@ struct node_header {
 	uint64_t txn;    /* transaction that wrote it */
 	uint16_t free_low;  /* leaf: first byte of the value area in use */
 	uint16_t garbage;   /* leaf: bytes of dead values above free_low */
-	uint32_t tree;   /* which tree it belongs to */
+	uint32_t owner;  /* CRC of the root's uuid and hash_seed: a node of this very pool */
 };
 
 /* Leaf: slots grow up from the header, values grow down from the end. */
@@ -192,6 +192,7 @@ struct extent_item {
 #define EXTENT_ITEM_HEAD 16u
 #define EXTENT_UNWRITTEN 1u
 #define EXTENT_NOCSUM 2u
+#define EXTENT_DAMAGED 4u                 /* none of its blocks matches its CRC, and that is known: reads fail */
 #define EXTENT_CSUM_BLOCKS_MAX 256u     /* longest extent that carries CRCs */
 #define EXTENT_NOCSUM_BLOCKS_MAX (1u << 20)
 

@@ -96,8 +96,8 @@ node_check(const struct node_header *n, const struct node_expect *x)
 		return "checksum mismatch";
 	if (n->block != x->block)
 		return "the node belongs to another place";
-	if (n->tree != 0)
-		return "the node belongs to another tree";
+	if (n->owner != x->owner)
+		return "the node belongs to another pool";
 	if (x->level < 0 ? n->level >= NODE_LEVELS_MAX : n->level != x->level)
 		return "wrong level";
 	if (n->txn > x->txn_max)
@@ -108,13 +108,14 @@ node_check(const struct node_header *n, const struct node_expect *x)
 }
 
 void
-node_init(struct node_header *n, pblk_t block, unsigned level, uint64_t txn)
+node_init(struct node_header *n, pblk_t block, unsigned level, uint64_t txn, uint32_t owner)
 {
 	memset(n, 0, BLK_SIZE); /* what the block held before is nobody's business */
 	n->magic = NODE_MAGIC;
 	n->level = (uint16_t)level;
 	n->block = block;
 	n->txn = txn;
+	n->owner = owner;
 	if (level == 0)
 		n->free_low = BLK_SIZE;
 }

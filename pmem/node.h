@@ -19,6 +19,7 @@ struct node_expect {
 	pblk_t block;
 	uint32_t crc;
 	int level;         /* -1: a root, any level */
+	uint32_t owner;    /* root_node_owner() */
 	uint64_t txn_max;  /* no node on the medium is newer */
 	/* Keys must be in low..high, high excluded; NULL: no limit. */
 	const struct tree_key *low, *high;
@@ -27,7 +28,7 @@ struct node_expect {
 /* NULL, or what is wrong with the node, in words. */
 const char *node_check(const struct node_header *n, const struct node_expect *x);
 
-void node_init(struct node_header *n, pblk_t block, unsigned level, uint64_t txn);
+void node_init(struct node_header *n, pblk_t block, unsigned level, uint64_t txn, uint32_t owner);
 
 static inline struct leaf_slot *
 leaf_slots(const struct node_header *n)

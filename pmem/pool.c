@@ -67,6 +67,7 @@ read_root(struct pool *p, const char *path, struct pool_error *err)
 	}
 	p->nblocks = p->root.nblocks;
 	p->tree_root = p->root.tree[0];
+	p->node_owner = root_node_owner(&p->root);
 	p->next_ino = p->root.next_ino;
 	p->ninodes = p->root.ninodes;
 	p->data_blocks = p->root.data_blocks;

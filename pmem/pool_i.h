@@ -33,6 +33,7 @@ struct pool {
 	struct rwl tree_lock;    /* LOCK_TREE */
 	struct node_ref tree_root; /* P: tree_lock; of the open transaction */
 	unsigned tree_height;    /* atomic; levels below tree_root, 0: empty or not known yet; tree.c */
+	uint32_t node_owner;     /* what the headers of its nodes say */
 	uint64_t txn_at_open;    /* no node that was there when the pool was opened is newer */
 	uint64_t *verified;      /* atomic bits: node at this block was verified since mount */
 
@@ -63,6 +64,8 @@ pool_addr(const struct pool *p, pblk_t blk)
 /* root.c: choosing and writing root slots */
 /* Newest valid slot of the mapped pool into *out; why says what was wrong. */
 int root_read(const void *base, uint64_t file_blocks, struct root_block *out, const char **why);
+/* What tells the nodes of this pool from those of another, or of one that was here before. */
+uint32_t root_node_owner(const struct root_block *r);
 /* Fill in r's CRC and commit time and store it into its slot, durable with a barrier; then it is
  * p->root. r->txn tells the slot. -EIO: the slot may hold anything, p->root is as before. */
 int root_write(struct pool *p, struct root_block *r);

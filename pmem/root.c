@@ -110,6 +110,12 @@ root_read(const void *base, uint64_t file_blocks, struct root_block *out, const 
 	return *why ? -EIO : 0;
 }
 
+uint32_t
+root_node_owner(const struct root_block *r)
+{
+	return crc32c_more(crc32c(r->uuid, sizeof(r->uuid)), r->hash_seed, sizeof(r->hash_seed));
+}
+
 int
 root_store(struct domain *d, void *base, struct root_block *r)
 {

@@ -30,7 +30,8 @@ const char *
 path_node_check(struct pool *p, const struct path *path, int level, const struct node_ref *ref,
     uint64_t txn_max)
 {
-	struct node_expect x = { .block = ref->block, .crc = ref->crc, .level = level, .txn_max = txn_max };
+	struct node_expect x = { .block = ref->block, .crc = ref->crc, .level = level, .owner = p->node_owner,
+		.txn_max = txn_max };
 	struct tree_key low, high;
 
 	if (!tree_block_ok(p, ref->block))

@@ -55,7 +55,7 @@ spare_node(struct spare *s, struct txn *t, unsigned level)
 	pblk_t blk = s->blk[s->next++];
 	struct node_header *n = pool_addr(t->pool, blk);
 
-	node_init(n, blk, level, t->number);
+	node_init(n, blk, level, t->number, t->pool->node_owner);
 	return n;
 }
 

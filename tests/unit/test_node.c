@@ -19,6 +19,7 @@
 
 #define BLK 77u
 #define TXN 5u
+#define OWNER 0xfeedu
 
 static _Alignas(BLK_SIZE) uint8_t block_a[BLK_SIZE], block_b[BLK_SIZE];
 static struct node_header *const a = (struct node_header *)block_a;
@@ -50,7 +51,8 @@ value_of(uint64_t n, unsigned version, size_t len)
 static const char *
 check(const struct node_header *n, int level)
 {
-	struct node_expect x = { .block = BLK, .crc = crc32c(n, BLK_SIZE), .level = level, .txn_max = TXN };
+	struct node_expect x = { .block = BLK, .crc = crc32c(n, BLK_SIZE), .level = level, .owner = OWNER,
+		.txn_max = TXN };
 
 	return node_check(n, &x);
 }
@@ -75,7 +77,7 @@ assert_item(const struct node_header *n, unsigned i, uint64_t k, unsigned versio
 static void
 fill_leaf(struct node_header *n, unsigned items, uint64_t first, uint64_t step, size_t len)
 {
-	node_init(n, BLK, 0, TXN);
+	node_init(n, BLK, 0, TXN, OWNER);
 	for (unsigned i = 0; i < items; i++)
 		leaf_insert(n, i, key(first + i * step), value_of(first + i * step, 0, len), len);
 }
@@ -86,7 +88,7 @@ START_TEST(leaf_random_changes)
 	uint64_t seed = 1;
 	unsigned nr = 0;
 
-	node_init(a, BLK, 0, TXN);
+	node_init(a, BLK, 0, TXN, OWNER);
 	for (unsigned step = 0; step < 20000; step++) {
 		uint64_t k = unit_random(&seed) % 300;
 		size_t len = unit_random(&seed) % (step % 3 ? 60 : ITEM_VALUE_MAX + 1);
@@ -147,8 +149,8 @@ START_TEST(leaf_split_everywhere)
 			uint64_t k = 2 * pos;
 			unsigned item = 0;
 
-			node_init(a, BLK, 0, TXN);
-			node_init(b, BLK, 0, TXN);
+			node_init(a, BLK, 0, TXN, OWNER);
+			node_init(b, BLK, 0, TXN, OWNER);
 			for (unsigned i = 0; i < nr; i++)
 				leaf_insert(a, i, key(2 * i + 1), value_of(2 * i + 1, 0, lens[i]), lens[i]);
 			leaf_split(a, b, pos, key(k), value_of(k, 1, len), len);
@@ -233,7 +235,7 @@ ref_of(uint64_t n)
 static void
 fill_inner(struct node_header *n, unsigned slots, uint64_t first, uint64_t step)
 {
-	node_init(n, BLK, 1, TXN);
+	node_init(n, BLK, 1, TXN, OWNER);
 	for (unsigned i = 0; i < slots; i++) {
 		struct node_ref ref = ref_of(first + i * step);
 
@@ -272,7 +274,7 @@ START_TEST(inner_split_everywhere)
 		unsigned item = 0;
 
 		fill_inner(a, INNER_SLOTS_MAX, 0, 2);
-		node_init(b, BLK, 1, TXN);
+		node_init(b, BLK, 1, TXN, OWNER);
 		inner_split(a, b, pos, key(2 * pos - 1), &ref);
 		assert_good(a, 1);
 		assert_good(b, 1);
@@ -327,7 +329,7 @@ struct damage {
 
 static void d_magic(struct node_header *n) { n->magic++; }
 static void d_block(struct node_header *n) { n->block++; }
-static void d_tree(struct node_header *n) { n->tree = 1; }
+static void d_owner(struct node_header *n) { n->owner++; }
 static void d_level(struct node_header *n) { n->level++; }
 static void d_txn(struct node_header *n) { n->txn = TXN + 1; }
 static void d_empty(struct node_header *n) { n->nr = 0; }
@@ -350,7 +352,7 @@ static void d_flags_unknown(struct node_header *n) { inner_slots(n)[9].child.fla
 static void d_inner_order(struct node_header *n) { inner_slots(n)[2].hi = 0; }
 
 static const struct damage damages[] = {
-	{ "magic", 0, d_magic }, { "block", 0, d_block }, { "tree", 0, d_tree }, { "level", 0, d_level },
+	{ "magic", 0, d_magic }, { "block", 0, d_block }, { "owner", 0, d_owner }, { "level", 0, d_level },
 	{ "level", 1, d_level }, { "txn", 0, d_txn }, { "empty", 0, d_empty }, { "empty", 1, d_empty },
 	{ "many", 0, d_many }, { "many", 1, d_many }, { "one more", 0, d_one_more },
 	{ "free_low high", 0, d_free_low_high }, { "free_low zero", 0, d_free_low_zero },
@@ -378,7 +380,7 @@ END_TEST
 START_TEST(check_compares_with_the_ref)
 {
 	struct tree_key low = key(20), high = key(30), above = key(21), below = key(29);
-	struct node_expect x = { .block = BLK, .level = 0, .txn_max = TXN, .low = &low, .high = &high };
+	struct node_expect x = { .block = BLK, .level = 0, .owner = OWNER, .txn_max = TXN, .low = &low, .high = &high };
 
 	fill_leaf(a, 10, 20, 1, 30);
 	x.crc = crc32c(a, BLK_SIZE);
