@@ -15,6 +15,9 @@ struct fs {
 	struct fs_options opt;
 
 	struct cds_lfht *icache;
+	uint64_t icache_buckets;          /* atomic */
+	bool icache_resizing;             /* atomic; set by who starts it, cleared when icache_buckets is new */
+	struct rcu_head icache_resize;
 	struct mtx icache_lock;           /* LOCK_ICACHE: inode states, counts going to and from 0 */
 	pthread_cond_t icache_cond;       /* an inode left INODE_LOADING or INODE_DELETING */
 	struct mtx rename_lock;           /* LOCK_RENAME */

@@ -135,6 +135,35 @@ match_ino(struct cds_lfht_node *node, const void *key)
 	return caa_container_of(node, struct inode, hash)->ino == *(const uint64_t *)key;
 }
 
+static void
+resize_cache(struct rcu_head *head)
+{
+	struct fs *fs = caa_container_of(head, struct fs, icache_resize);
+	uint64_t inodes = __atomic_load_n(&fs->counters.cached_inodes, __ATOMIC_RELAXED);
+	uint64_t buckets = CACHE_BUCKETS_MIN;
+
+	while (buckets < inodes)
+		buckets *= 2;
+	cds_lfht_resize(fs->icache, buckets);
+	__atomic_store_n(&fs->icache_buckets, buckets, __ATOMIC_RELAXED);
+	__atomic_store_n(&fs->icache_resizing, false, __ATOMIC_RELEASE);
+}
+
+/* In a reader's section of RCU. The table could look after its size itself (CDS_LFHT_AUTO_RESIZE), but in
+ * liburcu 0.13 it may stop for good: who starts a resize notes that it is under way after it has begun, which
+ * may be after it has ended. Then a million inodes sit in 2048 buckets. So the size is kept here. It takes
+ * long and waits for readers, and call_rcu's thread, which runs it, may do both. */
+static void
+fit_cache(struct fs *fs, uint64_t inodes)
+{
+	uint64_t buckets = __atomic_load_n(&fs->icache_buckets, __ATOMIC_RELAXED);
+
+	if (inodes <= 2 * buckets && (inodes >= buckets / 8 || buckets == CACHE_BUCKETS_MIN))
+		return;
+	if (!__atomic_exchange_n(&fs->icache_resizing, true, __ATOMIC_ACQUIRE))
+		call_rcu(&fs->icache_resize, resize_cache);
+}
+
 /* One more reference, unless there is none. */
 static bool
 try_ref(struct inode *i)
@@ -180,11 +209,10 @@ cache_add(struct inode *fresh)
 	__atomic_store_n(&fresh->refs, 1, __ATOMIC_RELEASE);
 	rcu_enter();
 	node = cds_lfht_add_unique(fs->icache, hash_ino(fresh->ino), match_ino, &fresh->ino, &fresh->hash);
+	if (node == &fresh->hash)
+		fit_cache(fs, __atomic_add_fetch(&fs->counters.cached_inodes, 1, __ATOMIC_RELAXED));
 	rcu_leave();
-	if (node != &fresh->hash)
-		return false;
-	__atomic_fetch_add(&fs->counters.cached_inodes, 1, __ATOMIC_RELAXED);
-	return true;
+	return node == &fresh->hash;
 }
 
 /* icache_lock is held. */
@@ -193,8 +221,8 @@ cache_del(struct inode *i)
 {
 	rcu_enter();
 	cds_lfht_del(i->fs->icache, &i->hash);
+	fit_cache(i->fs, __atomic_sub_fetch(&i->fs->counters.cached_inodes, 1, __ATOMIC_RELAXED));
 	rcu_leave();
-	__atomic_fetch_sub(&i->fs->counters.cached_inodes, 1, __ATOMIC_RELAXED);
 }
 
 /* Somebody is at work on the inode of this number under icache_lock: let him finish. */
@@ -235,8 +263,8 @@ inode_cache_init(struct fs *fs)
 		err = -EIO;
 		goto out_cond;
 	}
-	fs->icache = cds_lfht_new(CACHE_BUCKETS_MIN, CACHE_BUCKETS_MIN, 0,
-	    CDS_LFHT_AUTO_RESIZE | CDS_LFHT_ACCOUNTING, NULL);
+	fs->icache_buckets = CACHE_BUCKETS_MIN;
+	fs->icache = cds_lfht_new(CACHE_BUCKETS_MIN, CACHE_BUCKETS_MIN, 0, 0, NULL);
 	if (fs->icache)
 		return 0;
 	err = -ENOMEM;
@@ -254,7 +282,7 @@ inode_cache_destroy(struct fs *fs)
 {
 	int err;
 
-	rcu_barrier(); /* inodes that were put are freed, and don't look at fs any more */
+	rcu_barrier(); /* inodes that were put are freed, the last resize is over: nobody looks at fs any more */
 	err = cds_lfht_destroy(fs->icache, NULL);
 	if (err)
 		pinfs_log(LOG_ERR, "inode cache is not empty at unmount: %d", err);

@@ -3,6 +3,7 @@
 #include "tests/unit/unit_names.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "fs/inode_i.h"
 #include "fs/xattr.h"
@@ -642,6 +643,42 @@ START_TEST(concurrent_churn)
 }
 END_TEST
 
+static bool
+buckets_come_to(uint64_t least, uint64_t most)
+{
+	for (unsigned n = 0; n < 1000; n++) {
+		uint64_t have = __atomic_load_n(&fs->icache_buckets, __ATOMIC_RELAXED);
+
+		if (have >= least && have <= most)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/* The table grows and shrinks with what is in it, time and again. */
+START_TEST(cache_size_follows)
+{
+	enum { MANY = 5000 };
+	static struct inode *i[MANY];
+	static uint64_t ino[MANY];
+	char name[16];
+
+	for (unsigned k = 0; k < MANY; k++) {
+		snprintf(name, sizeof(name), "f%u", k);
+		ino[k] = touch_file(root, name);
+	}
+	for (unsigned turn = 0; turn < 3; turn++) {
+		for (unsigned k = 0; k < MANY; k++)
+			ck_assert_ok(inode_get(fs, ino[k], &i[k]));
+		ck_assert(buckets_come_to(MANY / 2, 2 * MANY));
+		for (unsigned k = 0; k < MANY; k++)
+			inode_put(i[k]);
+		ck_assert(buckets_come_to(1, MANY / 4));
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -672,6 +709,7 @@ main(void)
 	tcase_add_test(tc, damaged_tree);
 	tcase_add_test(tc, root_directory);
 	tcase_add_test(tc, concurrent_churn);
+	tcase_add_test(tc, cache_size_follows);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }
