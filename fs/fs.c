@@ -216,8 +216,11 @@ fs_new(struct fs **out, const struct fs_options *opt)
 		return -ENOMEM;
 	fs->opt = *opt;
 	fs->dirhash_mask = ~(uint64_t)0;
-	err = inode_cache_init(fs);
+	err = park_lot_new(&fs->park);
+	if (!err)
+		err = inode_cache_init(fs);
 	if (err) {
+		park_lot_free(fs->park);
 		free(fs);
 		return err;
 	}
@@ -230,6 +233,7 @@ static void
 fs_free(struct fs *fs)
 {
 	inode_cache_destroy(fs);
+	park_lot_free(fs->park);
 	mtx_destroy(&fs->rename_lock);
 	free(fs->csum_checked);
 	if (fs->pool)
@@ -314,6 +318,7 @@ fs_umount(struct fs *fs)
 {
 	int err = 0, r;
 
+	park_close(fs->park);
 	file_release_all(fs);
 	if (!fs->opt.readonly) {
 		writeback_stop(fs);
@@ -333,6 +338,7 @@ fs_umount(struct fs *fs)
 void
 fs_abandon(struct fs *fs)
 {
+	park_close(fs->park);
 	if (!fs->opt.readonly)
 		writeback_stop(fs);
 	fs->abandoned = true;
@@ -451,6 +457,12 @@ struct pool *
 fs_pool(struct fs *fs)
 {
 	return fs->pool;
+}
+
+struct park_lot *
+fs_park(struct fs *fs)
+{
+	return fs->park;
 }
 
 const struct fs_options *

@@ -151,6 +151,7 @@ struct fs_counters {
 };
 void fs_counters(struct fs *fs, struct fs_counters *c);
 struct pool *fs_pool(struct fs *fs);
+struct park_lot *fs_park(struct fs *fs); /* park.h; closed, it may be, before fs_umount() */
 const struct fs_options *fs_options(struct fs *fs);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "fs/fs.h"
 #include "fs/extent.h"
+#include "fs/park.h"
 #include "fs/pin.h"
 #include "fs/writeback.h"
 
@@ -32,6 +33,8 @@ struct fs {
 
 	uint64_t *csum_checked;           /* atomic bits by pool block: CRC checked since mount (extent.c) */
 	uint64_t dirhash_mask;            /* ~0; a test narrows it to make name hashes collide */
+
+	struct park_lot *park;            /* what waits for a client, or for a moment */
 
 	struct fs_counters counters;      /* atomic, relaxed */
 

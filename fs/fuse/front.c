@@ -395,6 +395,7 @@ front_open(struct front **out, const char *pool, const char *mountpoint, const s
 	if (!fr)
 		return -ENOMEM;
 	fr->opt = *o;
+	waiters_init(&fr->waiters);
 	r = open_fs(fr, pool, err);
 	if (r == 0)
 		r = mount_session(fr, pool, mountpoint, debug, err);
@@ -449,6 +450,9 @@ front_close(struct front *fr)
 	notifier_stop(fr->notifier);
 	if (fr->session)
 		r = session_stop(fr->session);
+	/* what is parked gets its reply while there is still somebody to reply to */
+	if (fr->fs)
+		park_close(fs_park(fr->fs));
 	if (fr->mounted)
 		fuse_session_unmount(fr->se);
 	if (fr->se)
@@ -461,6 +465,7 @@ front_close(struct front *fr)
 			pinfs_log(LOG_ERR, "closing the pool: %s", strerror(-e));
 		r = r ? r : e;
 	}
+	waiters_destroy(&fr->waiters);
 	free(fr);
 	return r;
 }

@@ -13,6 +13,7 @@
 #include "fs/fuse/front.h"
 #include "fs/fuse/notify.h"
 #include "fs/fuse/session.h"
+#include "fs/fuse/waiting.h"
 
 #ifndef FUSE_DIRECT_IO_ALLOW_MMAP
 #define FUSE_DIRECT_IO_ALLOW_MMAP (1ULL << 36)
@@ -25,6 +26,7 @@ struct front {
 	int fd;                /* the device, while mounted */
 	struct session *session;
 	struct notifier *notifier;
+	struct waiters waiters;
 	bool mounted;
 	/* agreed on in INIT, before any other request */
 	bool killpriv_v2;      /* writes say when they take setuid and setgid away */

@@ -19,6 +19,9 @@
  * one is seated in its place. For all other reasons to take long, a page of the pool that has to come from a
  * disk, a lock, a commit, there is a watchman, who declares a worker AWAY that is too long at one request.
  *
+ * A request that waits for a client is parked (fs/park.h, waiting.h) and needs no worker. The worker that ends its wait, by
+ * releasing or unpinning something for somebody, goes on with it right after its own reply.
+ *
  * A stream of large writes is received without a copy: the worker offers the kernel blocks of the
  * pool as the place for the payload, and they become the file's blocks as they are.
  */
@@ -172,6 +175,16 @@ denied(const struct session *s, const struct fuse_in_header *head)
 	    head->opcode == FUSE_CREATE || head->opcode == FUSE_TMPFILE;
 }
 
+/* An interrupt of a request that is parked: there is no reply to that. Any other is libfuse's. */
+static bool
+interrupts(struct front *fr, const struct request *r)
+{
+	const struct fuse_interrupt_in *in = r->body;
+
+	return r->head->opcode == FUSE_INTERRUPT && r->len >= sizeof(*in) &&
+	    waiters_interrupt(&fr->waiters, in->unique);
+}
+
 static void
 execute_other(struct worker *w, const struct request *r, size_t len)
 {
@@ -179,6 +192,8 @@ execute_other(struct worker *w, const struct request *r, size_t len)
 	struct fuse_buf buf = { .size = len, .mem = w->buf };
 	struct front *fr = w->s->front;
 
+	if (interrupts(fr, r))
+		return;
 	if (denied(w->s, head)) {
 		front_reply_error(fr, r, -EACCES);
 	} else if (head->opcode < RAW_REQUESTS && raw_requests[head->opcode]) {
@@ -240,6 +255,7 @@ worker_main(void *arg)
 {
 	struct worker *w = arg;
 	struct session *s = w->s;
+	struct park_lot *lot = fs_park(s->front->fs);
 	char name[16];
 	ssize_t n = 0;
 	bool in_run;
@@ -247,6 +263,7 @@ worker_main(void *arg)
 	self = w;
 	snprintf(name, sizeof(name), "pinfs-%u", (unsigned)(w - s->workers) % 1000);
 	pthread_setname_np(pthread_self(), name);
+	park_runner(true);
 	seats_first(w);
 	while (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE)) {
 		if (__atomic_load_n(&w->state, __ATOMIC_RELAXED) == RESTING) {
@@ -266,6 +283,10 @@ worker_main(void *arg)
 		seats_turn_begins(w);
 		execute(w, (size_t)n, in_run);
 		lock_assert_none_held();
+		if (park_ready(lot)) {
+			session_long_request();
+			park_run(lot);
+		}
 		seats_turn_ends(w, ((const struct fuse_in_header *)w->buf)->pid);
 	}
 	if (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE))
