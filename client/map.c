@@ -8,9 +8,12 @@
  *   2. open the pool file, and check that it is the one the daemon serves;
  *   3. take a shared OFD lock on each pool range: the kernel then knows who maps
  *      what, even when the daemon is gone;
- *   4. reserve address space and map the extents side by side into it.
+ *   4. reserve address space and map the extents side by side into it;
+ *   5. ask the daemon for something: if it answers, it was there when the locks were, so a
+ *      daemon that takes its place has seen them, and leaves the blocks alone as long as they are locked.
  *
- * It is taken apart the other way round. Each mapping has its own open file of
+ * It is taken apart the other way round. The locks are taken away by name, because a child
+ * that has been forked meanwhile has the open file of the pool, too. Each mapping has its own open file of
  * the pool, because an OFD lock belongs to one and has to go with one mapping; and its own
  * duplicate of the caller's descriptor, so that the pin can't end before the mapping.
  */
@@ -214,6 +217,8 @@ pinfs_map(int fd, uint64_t off, size_t len, int flags, struct pinfs_map **map)
 		err = map_extent(m, off, first_len, first_pool_off);
 	if (!err && first_len < m->len)
 		err = map_rest(m, off + first_len);
+	if (!err && ioctl(m->fd, PINFS_IOC_NOOP) < 0)
+		err = -errno;
 	if (!err && madvise(m->addr, m->len, MADV_DONTFORK) < 0)
 		err = -errno;
 	if (!err && flags & PINFS_MAP_POPULATE &&
@@ -242,6 +247,7 @@ pinfs_len(const struct pinfs_map *map)
 int
 pinfs_unmap(struct pinfs_map *m)
 {
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	int err = 0;
 
 	if (!m)
@@ -249,12 +255,15 @@ pinfs_unmap(struct pinfs_map *m)
 	if (m->reserved && munmap(m->reserved, m->reserved_len) < 0)
 		err = -errno;
 	/* The locks go before the pin: when the daemon frees the blocks, nobody is seen to map them. */
-	if (m->pool_fd >= 0)
+	if (m->pool_fd >= 0) {
+		(void)fcntl(m->pool_fd, F_OFD_SETLK, &all);
 		close(m->pool_fd);
+	}
 	if (m->pinned) {
 		struct pinfs_unpin u = { .size = sizeof(u), .id = m->pin_id };
 
-		if (ioctl(m->fd, PINFS_IOC_UNPIN, &u) < 0 && !err)
+		/* Without a daemon there is no pin any more. */
+		if (ioctl(m->fd, PINFS_IOC_UNPIN, &u) < 0 && errno != ENOTCONN && !err)
 			err = -errno;
 	}
 	if (m->fd >= 0)

@@ -8,14 +8,20 @@
  *   store OFF TEXT | load OFF LEN          through the mapping
  *   read OFF LEN | write OFF TEXT          pread, pwrite on the descriptor
  *   fill OFF LEN BYTE                      memset in the mapping
+ *   storm BYTE | calm                      the same, all of it, on and on in a thread of its own
+ *   fork                                   a child that only lives, until we end
  *   fsync | truncate SIZE | punch OFF LEN  on the descriptor
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <pinfs/pinfs.h>
@@ -115,6 +121,42 @@ on_file(const char *cmd, unsigned long off, const char *arg)
 	}
 }
 
+static pthread_t stormer;
+static atomic_int storming = -1;
+
+static void *
+storm(void *arg)
+{
+	int byte;
+
+	(void)arg;
+	while ((byte = storming) >= 0)
+		memset(pinfs_addr(map), byte, pinfs_len(map));
+	return NULL;
+}
+
+static void
+on_process(const char *cmd, const char *arg)
+{
+	pid_t pid;
+
+	if (strcmp(cmd, "storm") == 0 && map) {
+		storming = arg[0];
+		reply(-pthread_create(&stormer, NULL, storm, NULL));
+	} else if (strcmp(cmd, "calm") == 0) {
+		storming = -1;
+		reply(-pthread_join(stormer, NULL));
+	} else {
+		pid = fork();
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+		reply(errno_of(pid));
+	}
+}
+
 static void
 command(char *line)
 {
@@ -143,6 +185,8 @@ command(char *line)
 		reply(map ? pinfs_sync(map) : -EINVAL);
 	} else if (strcmp(cmd, "store") == 0 || strcmp(cmd, "load") == 0 || strcmp(cmd, "fill") == 0) {
 		on_mapping(cmd, off, arg);
+	} else if (strcmp(cmd, "storm") == 0 || strcmp(cmd, "calm") == 0 || strcmp(cmd, "fork") == 0) {
+		on_process(cmd, rest);
 	} else if (strcmp(cmd, "quit") == 0) {
 		exit(0);
 	} else {

@@ -7,6 +7,7 @@
 
 helper=$BUILD/tests/mount/mapping
 [[ -x $helper ]] || skip "$helper is not built"
+need jq
 fresh_mount 128M "${OTHERS:+$OTHERS,}commit=3600"
 f=$MNT/f
 
@@ -161,6 +162,17 @@ for ((n = 100; n > 0; n--)); do
 done
 equals "pins" "$(pins)" 0
 equals "its last store" "$(bytes 0 4)" left
+
+step "a child that was forked with the pool open keeps nothing quarantined"
+start
+ok open "$f"
+ok map 0 65536 wa
+ok store 0 forked
+ok fork
+ok unmap
+sync "$f"
+equals "quarantined" "$(pinctl status --json "$MNT" | jq .quarantined_blocks)" 0
+stop
 
 step "errors"
 start
