@@ -28,7 +28,11 @@ print_status(const char *path, const struct pinfs_status *st)
 	printf("  space         %s, %s free\n", cli_size(a, st->total_blocks * st->block_size),
 	    cli_size(b, st->free_blocks * st->block_size));
 	printf("  reserved      %s\n", cli_size(a, st->reserved_blocks * st->block_size));
-	printf("  quarantined   %s\n", cli_size(a, st->quarantined_blocks * st->block_size));
+	printf("  quarantined   %s", cli_size(a, st->quarantined_blocks * st->block_size));
+	if (st->held_blocks)
+		printf(", %s of it still mapped by clients that have lost or dropped their pins",
+		    cli_size(b, st->held_blocks * st->block_size));
+	printf("\n");
 	printf("  in use        %llu inodes, %s data, %s tree\n", (ull)st->inodes,
 	    cli_size(a, st->data_blocks * st->block_size), cli_size(b, st->node_blocks * st->block_size));
 	printf("  live          %llu extents, %llu dirty inodes, %llu inodes cached\n", (ull)st->live_extents,
@@ -57,6 +61,7 @@ json_status(const struct pinfs_status *st)
 	    (ull)st->node_blocks, (ull)st->inodes);
 	printf(",\"txn_committed\":%llu,\"commits\":%llu,\"pins\":%llu,\"pinned_blocks\":%llu",
 	    (ull)st->txn_committed, (ull)st->commits, (ull)st->pins, (ull)st->pinned_blocks);
+	printf(",\"held_blocks\":%llu", (ull)st->held_blocks);
 	printf(",\"dirty_inodes\":%llu,\"cached_inodes\":%llu,\"live_extents\":%llu", (ull)st->dirty_inodes,
 	    (ull)st->cached_inodes, (ull)st->live_extents);
 	printf(",\"writebacks\":%llu,\"written_blocks\":%llu,\"bounced_blocks\":%llu}\n", (ull)st->writebacks,

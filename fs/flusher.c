@@ -22,6 +22,10 @@
  * may miss that the thread is just going to sleep, and the thread may miss what was
  * dirtied. Therefore its first sleep when idle has a deadline: when that is over, it looks again at what
  * by then everybody can see.
+ *
+ * It also looks whether the clients that keep blocks from being free (pmem/held.h) have gone: soon after blocks have begun
+ * to wait, then less and less often. When space is short, or somebody asks for the mount's status, that is done at
+ * once.
  */
 #include <errno.h>
 #include <signal.h>
@@ -31,11 +35,14 @@
 
 #include "fs/pin_i.h"
 #include "fs/writeback_i.h"
+#include "pmem/held.h"
 #include "pmem/log.h"
 
 #define SYNC_BATCH 1024u
 #define NS_PER_S 1000000000ll
 #define NEVER INT64_MAX
+#define HELD_FIRST_NS (10 * NS_PER_S / 1000)
+#define HELD_LAST_NS (30 * NS_PER_S)
 
 struct set_member {
 	RB_ENTRY(set_member) link;
@@ -53,6 +60,7 @@ struct flusher {
 	bool stop;
 	bool idle;                 /* atomic: nothing was dirty when it went to sleep */
 	bool kicked;               /* atomic: there is something to do at once */
+	bool waiting;              /* held blocks have begun to wait */
 
 	bool syncing;              /* one sync at a time */
 	struct inode_set set;      /* inodes that it has taken */
@@ -62,6 +70,7 @@ struct flusher {
 	/* The thread's own. */
 	uint64_t txn_seen;         /* the open transaction that was dirty, */
 	int64_t txn_since;         /* and since when, as far as known */
+	int64_t held_due, held_pause; /* when to look at held blocks, and how long after that again */
 	int last_error;            /* of background writeback, to log it once */
 };
 
@@ -417,6 +426,8 @@ writeback_reclaim(struct fs *fs)
 {
 	int64_t before = available(fs);
 
+	if (held_check_all(fs->pool) && available(fs) > before)
+		return true;
 	if (fs->opt.readonly || (dirty_count(fs) == 0 && !txn_open_dirty(fs->pool)))
 		return false;
 	/* What it could write has helped, whatever it could not. */
@@ -477,6 +488,26 @@ space_is_short(struct fs *fs)
 	return available(fs) < (int64_t)(pool_nblocks(fs->pool) / 32);
 }
 
+/* f->lock held. */
+static int64_t
+held_due_locked(struct flusher *f)
+{
+	if (f->waiting) {
+		f->waiting = false;
+		f->held_pause = HELD_FIRST_NS;
+		f->held_due = now_ns() + f->held_pause;
+	}
+	return f->held_due;
+}
+
+static void
+check_held(struct flusher *f)
+{
+	held_check_all(f->fs->pool);
+	f->held_pause = min_of(2 * f->held_pause, HELD_LAST_NS);
+	f->held_due = held_waiting(f->fs->pool) > 0 ? now_ns() + f->held_pause : NEVER;
+}
+
 static void
 background_writeback(struct flusher *f)
 {
@@ -529,6 +560,13 @@ wait_for_work(struct flusher *f)
 		mtx_lock(&f->lock);
 		if (f->stop)
 			break;
+		if (held_due_locked(f) <= now_ns()) {
+			mtx_unlock(&f->lock);
+			check_held(f);
+			mtx_lock(&f->lock);
+			continue;
+		}
+		due = min_of(due, f->held_due);
 		if (f->kicked || due <= now_ns()) {
 			__atomic_store_n(&f->kicked, false, __ATOMIC_RELAXED);
 			return true;
@@ -581,6 +619,21 @@ writeback_wake(struct fs *fs)
 	mtx_unlock(&f->lock);
 }
 
+/* Blocks have begun to wait for who still has them locked: see held_set_wake(). */
+static void
+wake_for_held(void *arg)
+{
+	struct flusher *f = arg;
+
+	mtx_lock(&f->lock);
+	if (!f->waiting) {
+		f->waiting = true;
+		__atomic_store_n(&f->idle, false, __ATOMIC_RELAXED);
+		pthread_cond_signal(&f->wake);
+	}
+	mtx_unlock(&f->lock);
+}
+
 int
 writeback_start(struct fs *fs)
 {
@@ -599,14 +652,18 @@ writeback_start(struct fs *fs)
 	pthread_condattr_destroy(&attr);
 	pthread_cond_init(&f->synced, NULL);
 	RB_INIT(&f->set);
+	f->held_due = NEVER;
+	f->waiting = held_waiting(fs->pool) > 0;
 	fs->flusher = f;
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&f->thread, NULL, flusher_main, f);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r == 0)
+	if (r == 0) {
+		held_set_wake(fs->pool, wake_for_held, f);
 		return 0;
+	}
 	fs->flusher = NULL;
 	pthread_cond_destroy(&f->synced);
 	pthread_cond_destroy(&f->wake);
@@ -622,6 +679,7 @@ writeback_stop(struct fs *fs)
 
 	if (!f)
 		return;
+	held_set_wake(fs->pool, NULL, NULL);
 	mtx_lock(&f->lock);
 	f->stop = true;
 	pthread_cond_signal(&f->wake);

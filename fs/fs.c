@@ -21,6 +21,7 @@
 
 #include "fs/fs_i.h"
 #include "fs/inode_i.h"
+#include "pmem/held.h"
 #include "pmem/log.h"
 
 #define COMMIT_S_DEFAULT 5
@@ -325,6 +326,7 @@ fs_umount(struct fs *fs)
 		err = fs_sync(fs);
 	}
 	inode_cache_drain(fs);
+	held_check_all(fs->pool);
 	/* After an error the root that is in force stays, and says that there is more to it. */
 	if (!fs->opt.readonly && !err) {
 		r = pool_commit_clean(fs->pool);

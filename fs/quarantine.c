@@ -13,11 +13,10 @@
  *                               inherit it (pin_extent_freed); free it is when that transaction
  *                               is committed, too
  *   tainted                     a holder of a write pin closed the file without unpinning, so
- *                               the kernel may still do DMA into it: its range of the pool
- *                               file is hole-punched first. The DMA then ends in a page that
- *                               is no part of the pool any more. (And the range gets memory or disk
- *                               space again at once: a pool is allocated from the start,
- *                               so that no store to it can fail.)
+ *                               the kernel may still do DMA into it; or it unpinned what it still
+ *                               maps. Such a block is held (pmem/held.h): it is free when nobody has
+ *                               it locked, and then its range of the pool file is hole-punched
+ *                               first. Late DMA ends in a page that is no part of the pool any more.
  *
  * A tainted block that is still in the file goes the same way after the next writeback has
  * copied its content (writeback.c).
@@ -27,11 +26,10 @@
  * quarantine for good, that is until the next mount: that is safe, and said.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "fs/pin_i.h"
+#include "pmem/held.h"
 #include "pmem/log.h"
 
 static int
@@ -131,35 +129,14 @@ quarantine_end(struct inode *i, struct quarantined *q)
 	free(q);
 }
 
-/* Let go of the pages that DMA may still store to. */
-static int
-punch(struct pool *p, pblk_t pblk, uint64_t n)
-{
-	off_t off = (off_t)(pblk << BLK_SHIFT), len = (off_t)(n << BLK_SHIFT);
-
-	if (fallocate(pool_fd(p), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len) < 0)
-		return -errno;
-	if (fallocate(pool_fd(p), 0, off, len) < 0)
-		return -errno;
-	return 0;
-}
-
 static void
 free_dead(struct inode *i, struct quarantined *q)
 {
 	struct pool *p = i->fs->pool;
 	struct txn t;
-	int r;
 
-	if (q->tainted) {
-		r = punch(p, q->pblk, q->len);
-		if (r < 0) {
-			pinfs_log(LOG_WARNING, "%s: %llu blocks at %llu can't be punched out (%s): they stay in "
-			    "quarantine until the next mount", pool_path(p), (unsigned long long)q->len,
-			    (unsigned long long)q->pblk, strerror(-r));
-			return;
-		}
-	}
+	if (q->tainted)
+		held_mark(p, q->pblk, q->len);
 	if (q->counted) {
 		alloc_release_quarantined(pool_alloc(p), q->pblk, q->len);
 	} else if (q->txn <= txn_committed(p)) {
@@ -168,6 +145,8 @@ free_dead(struct inode *i, struct quarantined *q)
 		txn_free(&t, q->pblk, q->len);
 		txn_end(&t);
 	}
+	if (q->tainted)
+		held_check(p, q->pblk, q->len);
 }
 
 void
@@ -322,7 +301,8 @@ pin_not_durable(struct inode *i, const struct live_extent *part)
 static void
 free_or_keep(struct pin_freed *f, struct txn *t, pblk_t pblk, uint64_t n)
 {
-	struct spare *s = f->keep ? malloc(sizeof(*s)) : NULL;
+	bool keep = f->keep && !held_any(f->inode->fs->pool, pblk, n);
+	struct spare *s = keep ? malloc(sizeof(*s)) : NULL;
 
 	if (!s) {
 		txn_free(t, pblk, n);
@@ -386,6 +366,8 @@ live_release(struct inode *i, fblk_t at, uint64_t n, bool write, bool taint)
 	}
 	e = live_find(m, at);
 	bounced = live_bounced(e);
+	if (!taint && e->wpins + e->rpins == 1)
+		taint = held_note(i->fs->pool, e->pblk, e->len) && write;
 	if (write)
 		e->wpins--;
 	else
@@ -422,8 +404,11 @@ quarantine_release(struct inode *i, pblk_t pblk, uint64_t n, bool write, bool ta
 		else
 			q->rpins--;
 		q->tainted |= taint;
-		if (q->wpins == 0 && q->rpins == 0)
-			quarantine_end(i, q);
+		if (q->wpins > 0 || q->rpins > 0)
+			continue;
+		if (!q->tainted)
+			held_note(i->fs->pool, q->pblk, q->len);
+		quarantine_end(i, q);
 	}
 }
 

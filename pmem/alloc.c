@@ -64,6 +64,8 @@ struct alloc {
 	struct ext *cursor[CLASSES];
 	bool (*backed)(void *arg, pblk_t start, uint64_t n);
 	void *backed_arg;
+	bool (*guard)(void *arg, pblk_t start, uint64_t *n);
+	void *guard_arg;
 	struct ext *spare; /* linked by by_addr.rbe_left */
 	struct slab *slabs;
 };
@@ -488,6 +490,25 @@ give_back(struct alloc *a, pblk_t start, uint64_t n)
 	return true;
 }
 
+/* As give_back, but what the guard keeps is quarantined. */
+static bool
+give_back_guarded(struct alloc *a, pblk_t start, uint64_t n)
+{
+	uint64_t here;
+	bool ok = true;
+
+	if (!a->guard)
+		return give_back(a, start, n);
+	for (; n > 0; start += here, n -= here) {
+		here = n;
+		if (a->guard(a->guard_arg, start, &here))
+			ok &= give_back(a, start, here);
+		else
+			a->quarantined += here;
+	}
+	return ok;
+}
+
 static void
 report_bad_free(pblk_t start, uint64_t n)
 {
@@ -601,6 +622,15 @@ alloc_set_backed(struct alloc *a, bool (*backed)(void *arg, pblk_t start, uint64
 }
 
 void
+alloc_set_guard(struct alloc *a, bool (*may)(void *arg, pblk_t start, uint64_t *n), void *arg)
+{
+	mtx_lock(&a->lock);
+	a->guard = may;
+	a->guard_arg = arg;
+	mtx_unlock(&a->lock);
+}
+
+void
 alloc_node_window(struct alloc *a, uint64_t least, pblk_t *start, uint64_t *n)
 {
 	struct ext *e, *next;
@@ -641,7 +671,7 @@ alloc_free(struct alloc *a, pblk_t start, uint64_t n)
 	bool ok;
 
 	mtx_lock(&a->lock);
-	ok = give_back(a, start, n);
+	ok = give_back_guarded(a, start, n);
 	mtx_unlock(&a->lock);
 	if (!ok)
 		report_bad_free(start, n);
@@ -661,7 +691,7 @@ alloc_release_quarantined(struct alloc *a, pblk_t start, uint64_t n)
 	bool ok;
 
 	mtx_lock(&a->lock);
-	ok = n <= a->quarantined && give_back(a, start, n);
+	ok = n <= a->quarantined && give_back_guarded(a, start, n);
 	if (ok)
 		a->quarantined -= n;
 	mtx_unlock(&a->lock);

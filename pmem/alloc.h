@@ -7,7 +7,7 @@
  *
  * A block is free, used, reserved (promised, but not yet a particular block),
  * or quarantined (used by nobody we know, but possibly still written to by DMA
- * in flight: it becomes free by alloc_release_quarantined only).
+ * in flight or by a mapping: it becomes free by alloc_release_quarantined only).
  *
  * free + used + quarantined = all blocks; reserved <= free at all times. A
  * reservation is a promise: an allocation that draws on it can't fail.
@@ -55,6 +55,9 @@ int alloc_run(struct alloc *a, pblk_t goal, uint64_t want, uint64_t keep, unsign
 /* For a pool file with holes: tells whether blocks can be stored to for certain. Nodes are then taken
  * from such blocks as long as there are any. Called with LOCK_ALLOC held. */
 void alloc_set_backed(struct alloc *a, bool (*backed)(void *arg, pblk_t start, uint64_t n), void *arg);
+/* Asked of all blocks that are about to become free: may the first of these n, with as many behind it as *n
+ * is cut to? If not they are quarantined, and it is for who said no to release them. Called with LOCK_ALLOC held. */
+void alloc_set_guard(struct alloc *a, bool (*may)(void *arg, pblk_t start, uint64_t *n), void *arg);
 /* A run that nodes will come from soon, of `least` blocks or more if there is one. *n = 0: nothing is
  * free. */
 void alloc_node_window(struct alloc *a, uint64_t least, pblk_t *start, uint64_t *n);

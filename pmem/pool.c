@@ -21,6 +21,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "pmem/bits.h"
+#include "pmem/held.h"
 #include "pmem/log.h"
 
 #define NODE_WINDOW ((uint64_t)128)
@@ -29,12 +31,6 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
-
-static uint64_t *
-bits_new(uint64_t nbits)
-{
-	return calloc(nbits / 64 + 1, sizeof(uint64_t));
-}
 
 /* Whether pool_populate has found these to be all right: the rule for nodes in a sparse pool. */
 static bool
@@ -92,6 +88,8 @@ make_parts(struct pool *p, int domain)
 	if (ret == 0 && p->file.sparse)
 		alloc_set_backed(p->alloc, chunks_populated, p);
 	if (ret == 0)
+		ret = held_new(p);
+	if (ret == 0)
 		ret = txn_state_new(p);
 	return ret;
 }
@@ -142,6 +140,7 @@ pool_close(struct pool *p)
 		return;
 	if (p->txn)
 		txn_state_free(p);
+	held_free(p);
 	alloc_destroy(p->alloc);
 	domain_close(p->domain);
 	pool_file_close(&p->file);
@@ -234,35 +233,6 @@ pool_counters(struct pool *p, uint64_t *ninodes, uint64_t *data_blocks, uint64_t
 
 /* ---- the walk at mount ---------------------------------------------------- */
 
-static void
-bits_set(uint64_t *bits, uint64_t from, uint64_t n)
-{
-	while (n > 0) {
-		uint64_t shift = from % 64;
-		uint64_t here = min_of(n, 64 - shift);
-		uint64_t mask = here == 64 ? UINT64_MAX : ((uint64_t)1 << here) - 1;
-
-		bits[from / 64] |= mask << shift;
-		from += here;
-		n -= here;
-	}
-}
-
-/* The first bit at or behind from that has the value; end if there is none. */
-static uint64_t
-bits_find(const uint64_t *bits, uint64_t from, uint64_t end, bool value)
-{
-	while (from < end) {
-		uint64_t word = value ? bits[from / 64] : ~bits[from / 64];
-
-		word >>= from % 64;
-		if (word)
-			return min_of(end, from + (uint64_t)__builtin_ctzll(word));
-		from = (from / 64 + 1) * 64;
-	}
-	return end;
-}
-
 int
 pool_rebuild_begin(struct pool *p)
 {
@@ -270,7 +240,7 @@ pool_rebuild_begin(struct pool *p)
 	p->rebuild = bits_new(p->nblocks);
 	if (!p->rebuild)
 		return -ENOMEM;
-	bits_set(p->rebuild, 0, POOL_FIRST_BLOCK);
+	bits_put(p->rebuild, 0, POOL_FIRST_BLOCK, true);
 	return 0;
 }
 
@@ -279,7 +249,7 @@ pool_rebuild_used(struct pool *p, pblk_t start, uint64_t n)
 {
 	if (!pool_range_ok(p, start, n))
 		return -EIO;
-	bits_set(p->rebuild, start, n);
+	bits_put(p->rebuild, start, n, true);
 	return 0;
 }
 
@@ -288,6 +258,7 @@ pool_rebuild_end(struct pool *p)
 {
 	pblk_t start, end = 0;
 
+	held_find(p);
 	for (;;) {
 		start = bits_find(p->rebuild, end, p->nblocks, false);
 		if (start == p->nblocks)

@@ -74,7 +74,8 @@ void pool_counters(struct pool *p, uint64_t *ninodes, uint64_t *data_blocks, uin
 /* Mount: name what is used; then everything else becomes free. The owner walks the
  * tree (tree_walk) and names its nodes and the data that its items name. pool_rebuild_used
  * returns -EIO for a range outside the pool; it may be called for a block twice (double
- * use is fsck's business), from one thread. The pages that the walk has mapped are
+ * use is fsck's business), from one thread. What is not used but locked by somebody who
+ * maps it is quarantined (held.h). The pages that the walk has mapped are
  * dropped at the end, so that they don't count as resident. */
 int pool_rebuild_begin(struct pool *p);
 int pool_rebuild_used(struct pool *p, pblk_t start, uint64_t n);

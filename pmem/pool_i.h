@@ -42,6 +42,7 @@ struct pool {
 	struct root_block root;
 	struct mtx root_lock;    /* LOCK_LEAF */
 	struct txn_state *txn;
+	struct held *held;       /* held.c */
 
 	/* Working counters, atomic; a closing commit copies them into the root. */
 	uint64_t next_ino, ninodes, data_blocks, node_blocks;
@@ -82,6 +83,12 @@ int pool_file_lock(struct pool_file *f, const char *path, bool whole, unsigned w
     struct pool_error *err);
 int pool_file_map(struct pool_file *f, const char *path, bool readonly, struct pool_error *err);
 void pool_file_close(struct pool_file *f); /* unmaps, drops the lock */
+
+/* held.c */
+int held_new(struct pool *p);
+void held_free(struct pool *p);
+/* Mount: note what is locked, before anything becomes free. */
+void held_find(struct pool *p);
 
 /* txn.c */
 /* Goes on from p->root. -EIO, -ENOMEM. */

@@ -20,6 +20,7 @@
 
 #include "fs/fuse/front_i.h"
 #include "fs/pin.h"
+#include "pmem/held.h"
 
 struct call {
 	fuse_req_t req;
@@ -245,6 +246,7 @@ do_status(const struct call *c)
 		free(o);
 		return -EINVAL;
 	}
+	held_check_all(p);
 	pool_root(p, &root);
 	pool_counters(p, &inodes, &data, &nodes);
 	alloc_stats(pool_alloc(p), &st);
@@ -260,6 +262,7 @@ do_status(const struct call *c)
 		.cached_inodes = n.cached_inodes, .live_extents = n.live_extents, .commits = n.commits,
 		.writebacks = n.writebacks, .written_blocks = n.wb_blocks, .bounced_blocks = n.bounced_blocks,
 		.requests = session_requests(c->front->session),
+		.held_blocks = held_waiting(p),
 		.pool_dev = c->front->pool_dev, .pool_ino = c->front->pool_ino,
 		.daemon_pid = (uint32_t)getpid(), .readonly = c->front->opt.fs.readonly,
 	};

@@ -234,7 +234,8 @@ struct pinfs_status {
 	__u64 bounced_blocks;     /* of these, by copy */
 	__u64 requests;           /* FUSE requests served */
 	__u64 skipped_blocks;     /* left out by PINFS_WRITEBACK_SKIP */
-	__u64 held_blocks;        /* quarantined because somebody has them locked since before the mount */
+	__u64 held_blocks;        /* quarantined because somebody still has them locked: its client has
+	                           * outlived a daemon, or still maps what it has unpinned */
 	__u64 leases;
 	__u64 lease_breaks;       /* begun */
 	__u64 lease_revocations;
