@@ -15,10 +15,10 @@
  * in a set, and writeback_lock() waits for an inode in there. Inodes enter the set with their
  * lock held, and leave it all at once.
  *
- * The background thread writes back inodes that have been dirty for commit_s, and commits
- * the open transaction when it has been dirty that long, or when it has grown big. It sleeps until
- * the next of these is due, and without a deadline when nothing is dirty; then it is `idle`, and
- * writeback_wake() ends that. Who dirties something only reads `idle`, without a fence, so it
+ * The background thread writes back inodes that have been dirty for commit_s, together with those that have been
+ * for half of that, and commits the open transaction when it has been dirty that long, or when it has
+ * grown big. It sleeps until the next of these is due, and without a deadline when nothing is dirty; then it is
+ * `idle`, and writeback_wake() ends that. Who dirties something only reads `idle`, without a fence, so it
  * may miss that the thread is just going to sleep, and the thread may miss what was
  * dirtied. Therefore its first sleep when idle has a deadline: when that is over, it looks again at what
  * by then everybody can see.
@@ -512,8 +512,9 @@ static void
 background_writeback(struct flusher *f)
 {
 	struct fs *fs = f->fs;
-	bool all = space_is_short(fs);
-	int64_t now = now_ns();
+	/* What is half as old as it may become goes along: else, where files are written one after the other,
+	 * each one would be due a moment after the last, with a commit of its own. */
+	int64_t young = space_is_short(fs) ? NEVER : now_ns() - age_ns(fs) / 2;
 	struct inode *i;
 	uint64_t txn;
 	int r;
@@ -522,7 +523,7 @@ background_writeback(struct flusher *f)
 	for (uint64_t left = dirty_count(fs); left > 0; left--) {
 		if (dirty_inodes(fs, &i, 1) == 0)
 			break;
-		if (!all && __atomic_load_n(&i->dirty_since_ns, __ATOMIC_RELAXED) + age_ns(fs) > now) {
+		if (__atomic_load_n(&i->dirty_since_ns, __ATOMIC_RELAXED) > young) {
 			inode_put(i);
 			break;
 		}

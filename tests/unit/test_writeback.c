@@ -576,6 +576,46 @@ START_TEST(test_background)
 }
 END_TEST
 
+/* Files that become dirty one after the other share commits: there is one in half of commit_s at most. */
+START_TEST(test_background_batches)
+{
+	enum { FILES = 200 };
+	const char *path = unit_mkpool(8);
+	const struct timespec pause = { .tv_nsec = 10000000 };
+	struct timespec start, end;
+	struct fs_options opt;
+	struct pool_error err;
+	struct fs *fs = unit_mount(path);
+	struct file *f[FILES];
+	uint64_t commits;
+	char name[16];
+
+	ck_assert_ok(fs_umount(fs));
+	fs_options_default(&opt);
+	opt.commit_s = 1;
+	ck_assert_ok(fs_mount(&fs, path, &opt, &err));
+	for (unsigned k = 0; k < FILES; k++) {
+		snprintf(name, sizeof(name), "f%u", k);
+		f[k] = unit_file(fs, name, O_RDWR);
+	}
+	commits = txn_commits(fs_pool(fs));
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (unsigned k = 0; k < FILES; k++) {
+		fill(f[k], 0, BLK, 'a');
+		nanosleep(&pause, NULL);
+	}
+	while (inode_is_dirty(f[0]->inode))
+		nanosleep(&pause, NULL);
+	commits = txn_commits(fs_pool(fs)) - commits;
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	ck_assert_uint_ge(commits, 1);
+	ck_assert_uint_le(commits, 2 * (uint64_t)(end.tv_sec - start.tv_sec + 1) + 2);
+	for (unsigned k = 0; k < FILES; k++)
+		fs_release(f[k]);
+	ck_assert_ok(fs_umount(fs));
+}
+END_TEST
+
 static void
 done(void *arg, int err)
 {
@@ -653,6 +693,7 @@ main(void)
 	tcase_add_test(t, test_sync_full_pool);
 	tcase_add_test(t, test_threads);
 	tcase_add_test(t, test_background);
+	tcase_add_test(t, test_background_batches);
 	tcase_add_test(t, test_reclaim_and_async);
 	suite_add_tcase(s, t);
 	return unit_main(s);
