@@ -234,6 +234,20 @@ content_cut_pins(struct inode *i, fblk_t fblk, fblk_t end)
 }
 
 int
+content_prepare_cut(struct inode *i)
+{
+	fblk_t end;
+	int r;
+
+	rwl_wrlock(&i->layout_lock);
+	r = content_end(i, &end);
+	if (r == 0)
+		r = live_prepare_changes(&i->live, 3);
+	rwl_unlock(&i->layout_lock);
+	return r;
+}
+
+int
 content_cut(struct inode *i, fblk_t fblk, fblk_t end)
 {
 	fblk_t last;

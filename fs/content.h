@@ -69,6 +69,10 @@ void content_drop(void *arg, const struct live_extent *part);
 void content_cut_pins(struct inode *i, fblk_t fblk, fblk_t end);
 /* The block behind the last one that either map knows. Layout lock shared. -EIO. */
 int content_end(struct inode *i, fblk_t *end);
+/* Before content_zero() at the edges of a range and content_cut() of what is between: neither of them will fail for
+ * want of memory or because a map is damaged, when the other has been done already. io lock exclusive held,
+ * takes the layout lock. -ENOMEM, -EIO: nothing has changed. */
+int content_prepare_cut(struct inode *i);
 /* Make [fblk, end) a hole: pinned blocks go to their pins. io lock exclusive held, takes
  * the layout lock. */
 int content_cut(struct inode *i, fblk_t fblk, fblk_t end);

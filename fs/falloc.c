@@ -199,7 +199,9 @@ punch(struct inode *i, uint64_t off, uint64_t end, struct content_wait *w)
 	if (end >= i->size)
 		end = max_of(end, i->size + (-i->size & BLK_MASK));
 	last = end >> BLK_SHIFT;
-	r = zero_edges(i, off, end, w);
+	r = content_prepare_cut(i);
+	if (r == 0)
+		r = zero_edges(i, off, end, w);
 	if (r == 0 && first < last)
 		r = content_cut(i, first, last);
 	return r;

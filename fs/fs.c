@@ -305,6 +305,8 @@ fs_mount(struct fs **out, const char *path, const struct fs_options *opt, struct
 			fail(err, r, "background writeback could not be started");
 	}
 	if (r) {
+		if (err && !err->text[0])
+			fail(err, r, strerror(-r));
 		fs->abandoned = true;
 		inode_cache_drain(fs);
 		fs_free(fs);
@@ -314,10 +316,29 @@ fs_mount(struct fs **out, const char *path, const struct fs_options *opt, struct
 	return 0;
 }
 
+static int
+found_orphan(void *arg, struct tree_key key, const void *value, size_t len)
+{
+	(void)arg, (void)key, (void)value, (void)len;
+	return 1;
+}
+
+/* The last commit. A file that could not be deleted is no reason to fail, but the root must not say that there is none. */
+static int
+commit_last(struct fs *fs)
+{
+	int r = tree_scan(fs->pool, tree_key(INO_NONE, ITEM_ORPHAN, 0), tree_key(INO_NONE, ITEM_ORPHAN, UINT64_MAX),
+	    found_orphan, NULL);
+
+	if (r < 0)
+		return r;
+	return r > 0 ? txn_commit_wait(fs->pool, txn_open_number(fs->pool)) : pool_commit_clean(fs->pool);
+}
+
 int
 fs_umount(struct fs *fs)
 {
-	int err = 0, r;
+	int err = 0;
 
 	park_close(fs->park);
 	file_release_all(fs);
@@ -328,11 +349,8 @@ fs_umount(struct fs *fs)
 	inode_cache_drain(fs);
 	held_check_all(fs->pool);
 	/* After an error the root that is in force stays, and says that there is more to it. */
-	if (!fs->opt.readonly && !err) {
-		r = pool_commit_clean(fs->pool);
-		if (!err)
-			err = r;
-	}
+	if (!fs->opt.readonly && !err)
+		err = commit_last(fs);
 	fs_free(fs);
 	return err;
 }

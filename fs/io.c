@@ -531,7 +531,9 @@ truncate_locked(struct inode *i, uint64_t size, struct content_wait *w)
 	if (size > i->size) {
 		r = content_zero_tail(i, w);
 	} else {
-		r = content_zero(i, size, -size & BLK_MASK, true, w);
+		r = content_prepare_cut(i);
+		if (r == 0)
+			r = content_zero(i, size, -size & BLK_MASK, true, w);
 		/* also blocks behind the end that fallocate put there */
 		if (r == 0)
 			r = content_cut(i, bytes_to_blocks_up(size), FBLK_MAX + 1);

@@ -40,12 +40,13 @@ live_init(struct live_map *m, uint64_t *dirty_total, uint64_t *extents_total)
 	m->nspare = 0;
 }
 
-int
-live_prepare(struct live_map *m)
+/* Have n unused extents. */
+static int
+have_spares(struct live_map *m, unsigned n)
 {
 	struct live_extent *e;
 
-	while (m->nspare < SPARES) {
+	while (m->nspare < n) {
 		e = malloc(sizeof(*e));
 		if (e == NULL)
 			return -ENOMEM;
@@ -54,6 +55,18 @@ live_prepare(struct live_map *m)
 		m->nspare++;
 	}
 	return 0;
+}
+
+int
+live_prepare(struct live_map *m)
+{
+	return have_spares(m, SPARES);
+}
+
+int
+live_prepare_changes(struct live_map *m, unsigned n)
+{
+	return have_spares(m, n * SPARES);
 }
 
 static struct live_extent *

@@ -82,6 +82,8 @@ struct live_extent *live_next(const struct live_map *m, struct live_extent *e);
 /* After it the next change of the map can't fail: for a caller that has to do
  * something else first which it can't take back. -ENOMEM. */
 int live_prepare(struct live_map *m);
+/* The same for the next n changes. */
+int live_prepare_changes(struct live_map *m, unsigned n);
 
 /* Make fblk a boundary: no extent reaches across it. */
 int live_split(struct live_map *m, fblk_t fblk);
