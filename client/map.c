@@ -2,24 +2,27 @@
 /* Direct mappings.
  *
  * A mapping is made in this order, so that at every moment the memory it shows belongs to
- * the file:
+ * the file, or to nobody:
  *
- *   1. pin the range (PINFS_IOC_PIN): from here on its blocks stay where they are;
- *   2. open the pool file, and check that it is the one the daemon serves;
- *   3. take a shared OFD lock on each pool range: the kernel then knows who maps
- *      what, even when the daemon is gone;
- *   4. reserve address space and map the extents side by side into it;
+ *   1. lease the ranges: a layout operation has to ask from here on;
+ *   2. pin them (PINFS_IOC_PIN): their blocks stay where they are;
+ *   3. open the pool file, and check that it is the one the daemon serves;
+ *   4. reserve address space, take a shared OFD lock on each pool range (the kernel then knows who maps
+ *      what, even when the daemon is gone), and map the extents side by side (map_place.c);
  *   5. ask the daemon for something: if it answers, it was there when the locks were, so a
- *      daemon that takes its place has seen them, and leaves the blocks alone as long as they are locked.
+ *      daemon that takes its place has seen them, and leaves the blocks alone as long as they are locked;
+ *   6. for a faultable one: have stores tracked (track.c);
+ *   7. have events of the lease watched, if there is a callback (watch.c).
  *
- * It is taken apart the other way round. The locks are taken away by name, because a child
- * that has been forked meanwhile has the open file of the pool, too. Each mapping has its own open file of
+ * It is taken apart the other way round, by pinfs_let_go(). Each mapping has its own open file of
  * the pool, because an OFD lock belongs to one and has to go with one mapping; and its own
  * duplicate of the caller's descriptor, so that the pin can't end before the mapping.
+ *
+ * Pin and lease belong to the caller's open file, which a child made by fork(2) shares; so in a child nothing of this
+ * is taken apart: it closes its descriptors and forgets.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,41 +30,96 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <pinfs/pinfs.h>
+#include "client/client_i.h"
 
-#define HUGE_SIZE (2u << 20)
-
-struct pinfs_map {
-	int fd;       /* duplicate of the caller's: keeps the open file, and so the pin */
-	int pool_fd;  /* holds the OFD locks */
-	uint64_t pin_id;
-	bool pinned;
-	int prot;
-	uint64_t off;
-	size_t len;
-	uint8_t *addr;      /* what the caller sees */
-	void *reserved;     /* the whole reservation around it */
-	size_t reserved_len;
-};
+/* ---- steps ------------------------------------------------------------------------------------------ */
 
 static int
-pool_open(struct pinfs_map *m, bool writable)
+lease_ranges(struct pinfs_map *m)
 {
+	for (unsigned k = 0; k < m->nranges; k++) {
+		struct pinfs_lease l = {
+			.size = sizeof(l),
+			.off = m->ranges[k].off,
+			.len = m->ranges[k].len,
+			.type = PINFS_LEASE_SHARED,
+			.on_deadline = m->on_deadline,
+		};
+
+		if (ioctl(m->fd, PINFS_IOC_LEASE, &l) < 0)
+			return errno == ENOTTY ? 0 : -errno; /* a daemon without leases asks for none */
+		m->ranges[k].lease = l.id;
+		m->leased = true;
+	}
+	return 0;
+}
+
+static void
+release_ranges(struct pinfs_map *m)
+{
+	for (unsigned k = 0; k < m->nranges; k++) {
+		struct pinfs_lease_release r = { .size = sizeof(r), .id = m->ranges[k].lease };
+
+		/* It fails if the daemon is gone, and the lease with it, or if somebody released it before. */
+		if (r.id)
+			ioctl(m->fd, PINFS_IOC_LEASE_RELEASE, &r);
+	}
+}
+
+static int
+pin_ranges(struct pinfs_map *m, const struct pinfs_map_options *o, struct pinfs_pin_range *r)
+{
+	struct pinfs_pin_options p = {
+		.size = sizeof(p),
+		.flags = o->flags & PINFS_MAP_ALLOC ? PINFS_PIN_ALLOC : 0,
+		.access = o->flags & PINFS_MAP_WRITE ? PINFS_ACCESS_READWRITE : PINFS_ACCESS_READ,
+		.pin_class = o->pin_class,
+		.writeback = o->writeback,
+	};
+	size_t at = 0;
+	int err;
+
+	for (unsigned k = 0; k < m->nranges; k++)
+		r[k] = (struct pinfs_pin_range){ .off = m->ranges[k].off, .len = m->ranges[k].len };
+	err = pinfs_pin(m->fd, &p, r, m->nranges, &m->pin_id);
+	if (err)
+		return err;
+	m->pinned = true;
+	for (unsigned k = 0; k < m->nranges; k++) {
+		if (r[k].off != m->ranges[k].off || r[k].len < m->ranges[k].len || r[k].ext_len == 0 ||
+		    r[k].len % PINFS_BLOCK_SIZE)
+			return -EPROTO;
+		/* Whole pages are mapped: what lies behind EOF in the last block is there too. */
+		m->ranges[k].len = r[k].len;
+		m->ranges[k].at = at;
+		if (r[k].len > SIZE_MAX - at)
+			return -ENOMEM;
+		at += (size_t)r[k].len;
+	}
+	m->len = at;
+	return 0;
+}
+
+static int
+open_pool(struct pinfs_map *m)
+{
+	bool writable = (m->flags & PINFS_MAP_WRITE) != 0;
 	struct pinfs_status *st = calloc(1, sizeof(*st));
+	struct pinfs_info in = { .size = sizeof(in) };
 	struct stat sb;
 	int err = 0;
 
 	if (!st)
 		return -ENOMEM;
 	err = pinfs_get_status(m->fd, st);
+	if (!err && ioctl(m->fd, PINFS_IOC_INFO, &in) < 0)
+		err = -errno;
 	if (err)
 		goto out;
+	m->domain = st->domain;
+	m->dax = (in.inode_flags & PINFS_INODE_DAX) != 0; /* it can't be turned on or off while there is a pin */
 	m->pool_fd = open(st->pool_path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-	if (m->pool_fd < 0) {
-		err = -errno;
-		goto out;
-	}
-	if (fstat(m->pool_fd, &sb) < 0)
+	if (m->pool_fd < 0 || fstat(m->pool_fd, &sb) < 0)
 		err = -errno;
 	else if (sb.st_dev != st->pool_dev || sb.st_ino != st->pool_ino)
 		err = -ESTALE; /* replaced since it was mounted, or another mount namespace */
@@ -70,160 +128,140 @@ out:
 	return err;
 }
 
-/* One address range for the whole mapping, 2 MiB aligned if it is that long, so that
- * the kernel can map a well-placed extent with large pages. */
 static int
-reserve_addresses(struct pinfs_map *m)
+make_usable(struct pinfs_map *m)
 {
-	size_t slack = m->len >= HUGE_SIZE ? HUGE_SIZE : 0;
+	int advice = m->flags & PINFS_MAP_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
 
-	if (m->len > SIZE_MAX - slack)
-		return -ENOMEM;
-	m->reserved_len = m->len + slack;
-	m->reserved = mmap(NULL, m->reserved_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (m->reserved == MAP_FAILED) {
-		m->reserved = NULL;
+	if (madvise(m->reserved, m->reserved_len, MADV_DONTFORK) < 0)
 		return -errno;
-	}
-	m->addr = m->reserved;
-	if (slack)
-		m->addr += -(uintptr_t)m->reserved & (HUGE_SIZE - 1);
+	/* EINVAL: kernel older than 5.14, pages come one by one */
+	if (m->flags & PINFS_MAP_POPULATE && madvise(m->addr, m->len, advice) < 0 && errno != EINVAL)
+		return -errno;
+	if (m->flags & PINFS_MAP_FAULTABLE)
+		m->tracked = track_start(m);
 	return 0;
 }
 
-static int
-map_extent(struct pinfs_map *m, uint64_t off, uint64_t len, uint64_t pool_off)
+static void
+on_lease_event(int fd, const struct pinfs_event *ev, void *arg)
 {
-	uint8_t *at = m->addr + (off - m->off);
-	struct flock lock = {
-		.l_type = F_RDLCK,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)pool_off,
-		.l_len = (off_t)len,
-	};
+	struct pinfs_map *m = arg;
 
-	if (pool_off == PINFS_POOL_OFF_HOLE) {
-		/* Only a read pin has holes: they show zeroes. */
-		if (mmap(at, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-			return -errno;
+	(void)fd;
+	if (m->on_event)
+		m->on_event(m, ev, m->arg);
+	else if (ev->type == PINFS_EVENT_BREAK || ev->type == PINFS_EVENT_REVOKED)
+		pinfs_let_go(m);
+}
+
+static int
+watch_leases(struct pinfs_map *m)
+{
+	uint64_t ids[PINFS_PIN_RANGES_MAX];
+
+	if (!m->leased || (!m->on_event && !(m->flags & PINFS_MAP_COOPERATE)))
 		return 0;
-	}
-	if (fcntl(m->pool_fd, F_OFD_SETLK, &lock) < 0)
-		return -errno;
-	if (mmap(at, len, m->prot, MAP_SHARED | MAP_FIXED, m->pool_fd, (off_t)pool_off) == MAP_FAILED)
-		return -errno;
-	return 0;
+	for (unsigned k = 0; k < m->nranges; k++)
+		ids[k] = m->ranges[k].lease;
+	return watch_add(m->fd, ids, m->nranges, on_lease_event, m, &m->watch);
 }
 
-/* What the pin's answer did not hold: list it. */
+/* ---- making one ---------------------------------------------------------------------------------------- */
+
 static int
-map_rest(struct pinfs_map *m, uint64_t off)
+check_options(struct pinfs_map_options *o)
 {
-	struct pinfs_extents *x = calloc(1, sizeof(*x));
-	uint64_t end = m->off + m->len;
-	int err = x ? 0 : -ENOMEM;
+	const unsigned known = PINFS_MAP_READ | PINFS_MAP_WRITE | PINFS_MAP_ALLOC | PINFS_MAP_POPULATE |
+	    PINFS_MAP_FAULTABLE | PINFS_MAP_COOPERATE | PINFS_MAP_REPLACE;
+	bool faultable = (o->flags & PINFS_MAP_FAULTABLE) != 0;
+	bool writable = (o->flags & PINFS_MAP_WRITE) != 0;
 
-	while (!err && off < end) {
-		*x = (struct pinfs_extents){ .size = sizeof(*x), .off = off, .len = end - off };
-		if (ioctl(m->fd, PINFS_IOC_EXTENTS, x) < 0) {
-			err = -errno;
-			break;
-		}
-		for (uint32_t i = 0; i < x->count && !err; i++) {
-			const struct pinfs_extent *e = &x->extents[i];
-
-			if (e->off != off || e->len == 0 || e->len > end - off) {
-				err = -EPROTO;
-				break;
-			}
-			err = map_extent(m, e->off, e->len, e->pool_off);
-			off += e->len;
-		}
-		if (!err && x->count == 0)
-			err = -EPROTO;
-	}
-	free(x);
-	return err;
+	if (o->pin_class == 0)
+		o->pin_class = faultable ? PINFS_PIN_FAULTABLE : PINFS_PIN_LONGTERM;
+	if (o->flags & ~known || !(o->flags & (PINFS_MAP_READ | PINFS_MAP_WRITE)))
+		return -EINVAL;
+	if (faultable != (o->pin_class == PINFS_PIN_FAULTABLE) || (faultable && !writable))
+		return -EINVAL;
+	if ((o->flags & PINFS_MAP_COOPERATE && o->on_event) || (o->flags & PINFS_MAP_REPLACE && !o->addr))
+		return -EINVAL;
+	if (o->nranges == 0 || o->nranges > PINFS_PIN_RANGES_MAX || !o->ranges)
+		return -EINVAL;
+	return (uintptr_t)o->addr % PINFS_BLOCK_SIZE ? -EINVAL : 0;
 }
 
 static int
-pin_range(struct pinfs_map *m, int flags, uint64_t *first_pool_off, uint64_t *first_len)
+take_ranges(struct pinfs_map *m, const struct pinfs_pin_range *r)
 {
-	union {
-		struct pinfs_pin pin;
-		char room[PINFS_PIN_SIZE(1)];
-	} u;
-	struct pinfs_pin_range *r = u.pin.ranges;
+	struct stat sb;
 
-	memset(&u, 0, sizeof(u));
-	u.pin.size = PINFS_PIN_SIZE(1);
-	u.pin.flags = flags & PINFS_MAP_ALLOC ? PINFS_PIN_ALLOC : 0;
-	u.pin.access = flags & PINFS_MAP_WRITE ? PINFS_ACCESS_READWRITE : PINFS_ACCESS_READ;
-	u.pin.pin_class = PINFS_PIN_LONGTERM;
-	u.pin.nranges = 1;
-	r->off = m->off;
-	r->len = m->len;
-	if (ioctl(m->fd, PINFS_IOC_PIN(1), &u.pin) < 0)
-		return -errno;
-	m->pin_id = u.pin.id;
-	m->pinned = true;
-	if (r->off != m->off || r->len < m->len || r->ext_len == 0)
-		return -EPROTO;
-	/* Whole pages are mapped: what lies behind EOF in the last block is there too. */
-	m->len = r->len;
-	*first_pool_off = r->pool_off;
-	*first_len = r->ext_len < r->len ? r->ext_len : r->len;
+	for (unsigned k = 0; k < m->nranges; k++) {
+		uint64_t off = r[k].off, len = r[k].len;
+
+		if (off % PINFS_BLOCK_SIZE || off > INT64_MAX || len > INT64_MAX - off)
+			return -EINVAL;
+		if (len == 0) {
+			if (fstat(m->fd, &sb) < 0)
+				return -errno;
+			if ((uint64_t)sb.st_size <= off)
+				return -EINVAL;
+			len = (uint64_t)sb.st_size - off;
+		}
+		m->ranges[k].off = off;
+		m->ranges[k].len = len;
+	}
 	return 0;
+}
+
+static int
+build(struct pinfs_map *m, const struct pinfs_map_options *o)
+{
+	struct pinfs_pin_range r[PINFS_PIN_RANGES_MAX];
+	int err = take_ranges(m, o->ranges);
+
+	if (!err && o->pin_class != PINFS_PIN_TRANSIENT)
+		err = lease_ranges(m);
+	if (!err)
+		err = pin_ranges(m, o, r);
+	if (!err)
+		err = open_pool(m);
+	if (!err)
+		err = map_reserve(m, o->addr);
+	if (!err)
+		err = map_place(m, r);
+	if (!err && ioctl(m->fd, PINFS_IOC_NOOP) < 0)
+		err = -errno;
+	if (!err)
+		err = make_usable(m);
+	return err ? err : watch_leases(m);
 }
 
 int
-pinfs_map(int fd, uint64_t off, size_t len, int flags, struct pinfs_map **map)
+pinfs_map_with(int fd, const struct pinfs_map_options *options, struct pinfs_map **map)
 {
-	const int known = PINFS_MAP_READ | PINFS_MAP_WRITE | PINFS_MAP_ALLOC | PINFS_MAP_POPULATE;
-	bool writable = (flags & PINFS_MAP_WRITE) != 0;
-	uint64_t first_pool_off = PINFS_POOL_OFF_HOLE, first_len = 0;
+	struct pinfs_map_options o;
 	struct pinfs_map *m;
-	struct stat sb;
 	int err;
 
 	*map = NULL;
-	if (flags & ~known || !(flags & (PINFS_MAP_READ | PINFS_MAP_WRITE)))
-		return -EINVAL;
-	if (off % PINFS_BLOCK_SIZE || off > INT64_MAX || len > INT64_MAX - off)
-		return -EINVAL;
-	if (len == 0) {
-		if (fstat(fd, &sb) < 0)
-			return -errno;
-		if ((uint64_t)sb.st_size <= off)
-			return -EINVAL;
-		len = (size_t)((uint64_t)sb.st_size - off);
-	}
-	m = calloc(1, sizeof(*m));
+	err = options_take(&o, sizeof(o), options);
+	if (!err)
+		err = check_options(&o);
+	if (err)
+		return err;
+	m = calloc(1, sizeof(*m) + o.nranges * sizeof(m->ranges[0]));
 	if (!m)
 		return -ENOMEM;
-	m->pool_fd = -1;
-	m->off = off;
-	m->len = len;
-	m->prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	pthread_mutex_init(&m->lock, NULL);
+	m->owner = getpid();
+	m->pool_fd = m->uffd = -1;
+	m->flags = o.flags;
+	m->on_deadline = o.on_deadline;
+	m->on_event = o.on_event;
+	m->arg = o.arg;
+	m->nranges = o.nranges;
 	m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	err = m->fd < 0 ? -errno : 0;
-	if (!err)
-		err = pin_range(m, flags, &first_pool_off, &first_len);
-	if (!err)
-		err = pool_open(m, writable);
-	if (!err)
-		err = reserve_addresses(m);
-	if (!err)
-		err = map_extent(m, off, first_len, first_pool_off);
-	if (!err && first_len < m->len)
-		err = map_rest(m, off + first_len);
-	if (!err && ioctl(m->fd, PINFS_IOC_NOOP) < 0)
-		err = -errno;
-	if (!err && madvise(m->addr, m->len, MADV_DONTFORK) < 0)
-		err = -errno;
-	if (!err && flags & PINFS_MAP_POPULATE &&
-	    madvise(m->addr, m->len, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0 && errno != EINVAL)
-		err = -errno; /* EINVAL: kernel older than 5.14, pages come one by one */
+	err = m->fd < 0 ? -errno : build(m, &o);
 	if (err) {
 		pinfs_unmap(m);
 		return err;
@@ -231,6 +269,77 @@ pinfs_map(int fd, uint64_t off, size_t len, int flags, struct pinfs_map **map)
 	*map = m;
 	return 0;
 }
+
+int
+pinfs_map(int fd, uint64_t off, size_t len, int flags, struct pinfs_map **map)
+{
+	struct pinfs_pin_range r = { .off = off, .len = len };
+	struct pinfs_map_options o = { .size = sizeof(o), .flags = (unsigned)flags, .nranges = 1, .ranges = &r };
+
+	return pinfs_map_with(fd, &o, map);
+}
+
+/* ---- taking it apart ----------------------------------------------------------------------------------- */
+
+int
+pinfs_let_go(struct pinfs_map *m)
+{
+	struct flock unlock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+	struct pinfs_unpin u = { .size = sizeof(u), .id = m->pin_id };
+	int err = 0;
+
+	if (m->owner != getpid())
+		return -ECHILD;
+	pthread_mutex_lock(&m->lock);
+	if (m->gone)
+		goto out;
+	if (m->reserved)
+		err = map_displace(m);
+	if (err)
+		goto out; /* it may still be stored to: the pin has to stay */
+	__atomic_store_n(&m->gone, true, __ATOMIC_RELEASE);
+	if (m->uffd >= 0)
+		close(m->uffd);
+	/* The locks go before the pin: when the daemon frees the blocks, nobody is seen to map them. Not by close(2):
+	 * a child may have the descriptor, too. */
+	if (m->pool_fd >= 0) {
+		fcntl(m->pool_fd, F_OFD_SETLK, &unlock);
+		close(m->pool_fd);
+	}
+	m->uffd = m->pool_fd = -1;
+	if (m->pinned && ioctl(m->fd, PINFS_IOC_UNPIN, &u) < 0)
+		err = -errno;
+	release_ranges(m);
+out:
+	pthread_mutex_unlock(&m->lock);
+	return err;
+}
+
+int
+pinfs_unmap(struct pinfs_map *m)
+{
+	int err = 0;
+
+	if (!m)
+		return 0;
+	if (m->owner == getpid()) {
+		watch_remove(m->watch);
+		err = pinfs_let_go(m);
+		if (m->reserved && munmap(m->reserved, m->reserved_len) < 0 && !err)
+			err = -errno;
+	}
+	if (m->uffd >= 0)
+		close(m->uffd);
+	if (m->pool_fd >= 0)
+		close(m->pool_fd);
+	if (m->fd >= 0)
+		close(m->fd);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+	return err;
+}
+
+/* ---- facts --------------------------------------------------------------------------------------------- */
 
 void *
 pinfs_addr(const struct pinfs_map *map)
@@ -245,35 +354,57 @@ pinfs_len(const struct pinfs_map *map)
 }
 
 int
-pinfs_unmap(struct pinfs_map *m)
+pinfs_map_tracked(const struct pinfs_map *map)
 {
-	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
-	int err = 0;
-
-	if (!m)
-		return 0;
-	if (m->reserved && munmap(m->reserved, m->reserved_len) < 0)
-		err = -errno;
-	/* The locks go before the pin: when the daemon frees the blocks, nobody is seen to map them. */
-	if (m->pool_fd >= 0) {
-		(void)fcntl(m->pool_fd, F_OFD_SETLK, &all);
-		close(m->pool_fd);
-	}
-	if (m->pinned) {
-		struct pinfs_unpin u = { .size = sizeof(u), .id = m->pin_id };
-
-		/* Without a daemon there is no pin any more. */
-		if (ioctl(m->fd, PINFS_IOC_UNPIN, &u) < 0 && errno != ENOTCONN && !err)
-			err = -errno;
-	}
-	if (m->fd >= 0)
-		close(m->fd);
-	free(m);
-	return err;
+	return map->tracked;
 }
 
 int
-pinfs_sync(struct pinfs_map *m)
+pinfs_event_fd(const struct pinfs_map *map)
 {
-	return fdatasync(m->fd) < 0 ? -errno : 0;
+	return map->fd;
+}
+
+/* To change a lease into what it is changes nothing, and tells in which state it is. */
+static int
+lease_state(const struct pinfs_map *m, uint64_t id)
+{
+	struct pinfs_lease l = {
+		.size = sizeof(l),
+		.flags = PINFS_LEASE_MODIFY,
+		.id = id,
+		.type = PINFS_LEASE_SHARED,
+		.on_deadline = m->on_deadline,
+	};
+
+	if (ioctl(m->fd, PINFS_IOC_LEASE, &l) == 0)
+		return PINFS_LEASE_HELD;
+	switch (errno) {
+	case EAGAIN:
+		return PINFS_LEASE_BREAKING;
+	case ESTALE:
+		return PINFS_LEASE_REVOKED;
+	case ENOENT: /* released by a process that shares the open file */
+		return PINFS_LEASE_RELEASED;
+	default:
+		return -errno;
+	}
+}
+
+int
+pinfs_map_state(struct pinfs_map *m)
+{
+	int worst = PINFS_LEASE_HELD;
+
+	if (__atomic_load_n(&m->gone, __ATOMIC_ACQUIRE))
+		return PINFS_LEASE_RELEASED;
+	for (unsigned k = 0; k < m->nranges; k++) {
+		int s = m->ranges[k].lease ? lease_state(m, m->ranges[k].lease) : PINFS_LEASE_HELD;
+
+		if (s < 0)
+			return s;
+		if (s > worst)
+			worst = s;
+	}
+	return worst;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Facts about the mount, and errors in words. */
+/* Facts about the mount: counters, pins and leases. */
 #include "config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include <pinfs/pinfs.h>
+#include "client/client_i.h"
 
 int
 pinfs_get_status(int fd, struct pinfs_status *st)
@@ -20,47 +21,28 @@ pinfs_get_status(int fd, struct pinfs_status *st)
 	return 0;
 }
 
-const char *
-pinfs_strerror(int err)
+int
+pinfs_list(int fd, unsigned flags, pinfs_list_fn *each, void *arg)
 {
-	switch (err < 0 ? -err : err) {
-	case 0:
-		return "success";
-	case ENOTTY:
-		return "not a file on a pinfs mount";
-	case EINVAL:
-		return "bad argument: the offset must be a multiple of 4096, and the range must lie inside the "
-		       "file (or PINFS_MAP_ALLOC be given)";
-	case EBADF:
-		return "the descriptor is not open for this access: PINFS_MAP_WRITE needs O_RDWR";
-	case EACCES:
-	case EPERM:
-		return "the pool file may not be opened: direct mappings need read (and write) permission on it";
-	case ENOENT:
-		return "no such pin, or the pool file has been renamed or removed since it was mounted";
-	case ESTALE:
-		return "the pool's path names another file now: was it replaced, or mounted in another namespace?";
-	case EDQUOT:
-		return "over the mount's limit of pinned bytes for a user (mount option pin_limit)";
-	case ENOSPC:
-		return "no space in the pool for the pinned blocks and the copies that writeback will need";
-	case ENOTCONN:
-		return "the pinfs daemon of this mount is gone: unmount, mount again, and open the file anew";
-	case EFAULT:
-		return "bad address; from io_uring or verbs on a mapping: the pool lies on a disk filesystem, where the "
-		       "kernel refuses long-term pins; put it on tmpfs or devdax";
-	case EIO:
-		return "damaged block or node; the daemon's log names it, fsck.pinfs -n lists all";
-	case ENOMEM:
-		return "out of memory or address space";
-	case EROFS:
-		return "the pool is mounted read-only";
-	case EPROTO:
-		return "the daemon's answer makes no sense to this library: versions differ?";
-	default:
-		/* strerrordesc_np() is the one that is static and thread-safe. */
-		return strerrordesc_np(err < 0 ? -err : err) ? strerrordesc_np(err < 0 ? -err : err) : "unknown error";
+	struct pinfs_list *l = calloc(1, sizeof(*l));
+	int r = l ? 0 : -ENOMEM;
+
+	while (r == 0) {
+		l->size = sizeof(*l);
+		l->flags = flags;
+		if (ioctl(fd, PINFS_IOC_LIST, l) < 0) {
+			r = -errno;
+			break;
+		}
+		for (uint32_t k = 0; k < l->count && k < PINFS_LIST_MAX && r == 0; k++)
+			r = each(&l->entries[k], arg);
+		if (l->cursor[0] == 0 && l->cursor[1] == 0)
+			break;
+		l->count = 0;
+		memset(l->entries, 0, sizeof(l->entries));
 	}
+	free(l);
+	return r;
 }
 
 const char *
