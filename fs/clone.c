@@ -15,8 +15,8 @@
  * have left behind, and for a last block with bytes behind the end of the file. Preallocated
  * blocks are never shared, because they are stored to in place: they become holes.
  *
- * All that can fail for want of space or memory comes before the first change. After it only
- * damage of the medium can stop a clone; then the first part of the range is cloned.
+ * All that can fail for want of space comes before the first change, and all of both durable maps
+ * that will be met is read before it, so damage of the medium is found while nothing is changed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +52,6 @@ struct clone {
 	uint64_t nblocks;
 	struct piece *piece;
 	size_t npieces, maxpieces;
-	uint64_t promised;             /* blocks reserved for reference counts */
 	bool unchanged;                /* the source is as it was before its writeback */
 	struct content_wait wait;
 	struct inode *wait_inode;      /* whom CONTENT_UNSHARE is about */
@@ -284,36 +283,28 @@ next_step(struct clone *c, fblk_t at, struct step *st, uint32_t *csums)
 	return count_credits(c, st->x.pblk, c->dst + (at - c->src), st->n, &st->credits);
 }
 
-/* Have space promised for all steps, so that none fails half way. */
+/* What all steps together will ask for, paid before the first; and all that they will meet is read, so that no
+ * damage stops them half way. */
 static int
-promise_counts(struct clone *c)
+prepay(struct clone *c, struct txn *t)
 {
-	struct pool *p = c->in->fs->pool;
 	fblk_t at = c->src, end = c->src + c->nblocks;
 	uint64_t sum = 0;
 	struct step st;
 	int r;
 
-	for (; at < end; at += st.n) {
-		r = next_step(c, at, &st, NULL);
-		if (r < 0)
-			return r;
-		sum += st.credits;
-	}
-	r = sum > 0 ? alloc_reserve(pool_alloc(p), sum, pool_meta_reserve(p)) : 0;
+	r = extent_check(c->in, c->src, c->nblocks);
 	if (r == 0)
-		c->promised = sum;
+		r = extent_check(c->out, c->dst, c->nblocks);
+	for (; r == 0 && at < end; at += st.n) {
+		r = next_step(c, at, &st, NULL);
+		sum += r == 0 ? st.credits : 0;
+	}
+	if (r == 0 && sum > 0)
+		r = txn_extend(t, sum);
+	if (r == 0)
+		t->flags |= TXN_PREPAID;
 	return r;
-}
-
-/* Let go of n blocks of the promise: they are taken by the transaction next. */
-static void
-redeem(struct clone *c, uint64_t n)
-{
-	n = min_of(n, c->promised);
-	if (n > 0)
-		alloc_unreserve(pool_alloc(c->in->fs->pool), n);
-	c->promised -= n;
 }
 
 /* ---- changing the destination -------------------------------------------------- */
@@ -334,7 +325,6 @@ map_out(struct clone *c, struct txn *t)
 		r = next_step(c, at, &st, csums);
 		if (r < 0)
 			break;
-		redeem(c, st.credits);
 		r = extent_replace(t, c->out, c->dst + (at - c->src), st.x.pblk, st.n,
 		    st.share ? st.x.flags : 0, st.share ? csums : NULL, st.share, fn, &freed);
 	}
@@ -419,10 +409,10 @@ clone_locked(struct clone *c, struct txn *t, uint64_t credits)
 	if (need > credits)
 		r = txn_extend(t, need - credits);
 	if (r == 0)
-		r = promise_counts(c);
+		r = prepay(c, t);
 	if (r == 0)
 		r = change_out(c, t);
-	redeem(c, c->promised);
+	t->flags &= ~(unsigned)TXN_PREPAID;
 	return r;
 }
 

@@ -233,6 +233,28 @@ plan_join(struct plan *pl)
 	    last + pl->right.e.len <= pl->item_max;
 }
 
+/* Not = {}: it holds two kilobytes that mostly stay unused. */
+static void
+plan_init(struct plan *pl, struct inode *i, fblk_t fblk, pblk_t pblk, uint64_t len, uint32_t flags,
+    const uint32_t *csums)
+{
+	pl->inode = i;
+	pl->fblk = fblk;
+	pl->end = fblk + len;
+	pl->pblk = pblk;
+	pl->flags = flags;
+	pl->csums = csums;
+	pl->item_max = flags & EXTENT_NO_CRCS ? EXTENT_NOCSUM_BLOCKS_MAX : EXTENT_CSUM_BLOCKS_MAX;
+	pl->piece = pl->inline_piece;
+	pl->npieces = 0;
+	pl->space = sizeof(pl->inline_piece) / sizeof(pl->inline_piece[0]);
+	pl->left.present = pl->left.rest = pl->left.join = false;
+	pl->right.present = pl->right.rest = pl->right.join = false;
+	pl->kept = pl->mapped = 0;
+	pl->lowest = UINT64_MAX;
+	pl->damage = NULL;
+}
+
 static int
 plan_make(struct plan *pl)
 {
@@ -512,23 +534,7 @@ extent_replace(struct txn *t, struct inode *i, fblk_t fblk, pblk_t pblk, uint64_
 		return -EINVAL;
 	if (pblk != PBLK_NONE && (!pool_range_ok(t->pool, pblk, len) || !csums != !!(flags & EXTENT_NO_CRCS)))
 		return -EINVAL;
-	/* Not = {}: it holds two kilobytes that mostly stay unused. */
-	pl.inode = i;
-	pl.fblk = fblk;
-	pl.end = fblk + len;
-	pl.pblk = pblk;
-	pl.flags = flags;
-	pl.csums = csums;
-	pl.item_max = flags & EXTENT_NO_CRCS ? EXTENT_NOCSUM_BLOCKS_MAX : EXTENT_CSUM_BLOCKS_MAX;
-	pl.piece = pl.inline_piece;
-	pl.npieces = 0;
-	pl.space = sizeof(pl.inline_piece) / sizeof(pl.inline_piece[0]);
-	pl.left.present = pl.left.rest = pl.left.join = false;
-	pl.right.present = pl.right.rest = pl.right.join = false;
-	pl.kept = pl.mapped = 0;
-	pl.lowest = UINT64_MAX;
-	pl.damage = NULL;
-
+	plan_init(&pl, i, fblk, pblk, len, flags, csums);
 	r = plan_make(&pl);
 	if (r < 0)
 		goto out;
@@ -557,6 +563,18 @@ extent_replace(struct txn *t, struct inode *i, fblk_t fblk, pblk_t pblk, uint64_
 	i->durable_blocks += mapped_new - pl.mapped;
 	mtx_unlock(&i->attr_lock);
 out:
+	plan_free(&pl);
+	return r;
+}
+
+int
+extent_check(struct inode *i, fblk_t fblk, uint64_t len)
+{
+	struct plan pl;
+	int r;
+
+	plan_init(&pl, i, fblk, PBLK_NONE, len, 0, NULL);
+	r = plan_make(&pl);
 	plan_free(&pl);
 	return r;
 }

@@ -61,6 +61,9 @@ uint64_t extent_credits(struct inode *i, uint64_t nruns, uint64_t len);
  * one step has to ask for all of them first, and set TXN_PREPAID. -EIO. */
 int extent_shared_credits(struct inode *i, fblk_t fblk, uint64_t len, uint64_t *credits);
 
+/* Would unmapping the range meet damage? It has read all that is there then. -EIO, -ENOMEM. */
+int extent_check(struct inode *i, fblk_t fblk, uint64_t len);
+
 /* Check the CRC of durable blocks on first touch since mount (or on every read,
  * verify=always). pblk..+n must be what extent_lookup said for fblk; not for unwritten
  * extents. csums NULL: they are looked up if they are needed. -EIO, logged. */

@@ -5,8 +5,7 @@
 #include <linux/falloc.h>
 #include <unistd.h>
 
-#include "fs/pin.h"
-#include "fs/writeback.h"
+#include "fs/fs_i.h"
 
 static const char *path;
 static struct fs *fs;
@@ -321,6 +320,36 @@ START_TEST(copy_range)
 }
 END_TEST
 
+/* Damage in the middle of what a clone replaces: then nothing of it is replaced. */
+START_TEST(damaged_destination)
+{
+	struct extent_item item = { .len = 1, .flags = EXTENT_NOCSUM };
+	struct extent x;
+	struct txn t;
+
+	/* two steps of a clone, because the blocks are not in a row */
+	unit_fill(a, 16384, 16384, 1);
+	ck_assert_ok(fs_sync(fs));
+	unit_fill(a, 0, 16384, 1);
+	unit_fill(b, 0, 32768, 2);
+	ck_assert_ok(fs_sync(fs));
+	ck_assert_ok(txn_begin(fs_pool(fs), &t, txn_credits(fs_pool(fs), 2), 0));
+	rwl_wrlock(&b->inode->layout_lock);
+	ck_assert_ok(extent_lookup(b->inode, 0, &x, NULL, 0));
+	item.pblk = x.pblk;
+	ck_assert_ok(tree_insert(&t, tree_key(b->inode->ino, ITEM_EXTENT, 5), &item, EXTENT_ITEM_HEAD));
+	rwl_unlock(&b->inode->layout_lock);
+	txn_end(&t);
+	ck_assert_err(fs_clone_range(a, 0, b, 0, 0), EIO);
+	ck_assert_ok(txn_begin(fs_pool(fs), &t, txn_credits(fs_pool(fs), 2), 0));
+	ck_assert_ok(tree_delete(&t, tree_key(b->inode->ino, ITEM_EXTENT, 5)));
+	txn_end(&t);
+	unit_expect(b, 0, 32768, 2);
+	remount();
+	unit_expect(b, 0, 32768, 2);
+}
+END_TEST
+
 START_TEST(many_clones)
 {
 	struct file *f[10];
@@ -363,6 +392,7 @@ main(void)
 	tcase_add_test(t, pinned_destination);
 	tcase_add_test(t, tail_of_a_pinned_source);
 	tcase_add_test(t, copy_range);
+	tcase_add_test(t, damaged_destination);
 	tcase_add_test(t, many_clones);
 	suite_add_tcase(s, t);
 	return unit_main(s);
