@@ -26,6 +26,7 @@
 #include "fs/content.h"
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
+#include "fs/relocate.h"
 #include "fs/writeback_i.h"
 
 #define COPY_BYTES ((size_t)256 << 10)
@@ -56,40 +57,6 @@ struct clone {
 	struct content_wait wait;
 	struct inode *wait_inode;      /* whom CONTENT_UNSHARE is about */
 };
-
-/* ---- locks of two inodes ------------------------------------------------------ */
-
-static void
-io_lock_both(struct inode *a, struct inode *b)
-{
-	rwl_wrlock(a->ino <= b->ino ? &a->io_lock : &b->io_lock);
-	if (a != b)
-		rwl_wrlock(a->ino <= b->ino ? &b->io_lock : &a->io_lock);
-}
-
-static void
-io_unlock_both(struct inode *a, struct inode *b)
-{
-	rwl_unlock(&a->io_lock);
-	if (a != b)
-		rwl_unlock(&b->io_lock);
-}
-
-static void
-layout_lock_both(struct inode *a, struct inode *b)
-{
-	rwl_wrlock(a->ino <= b->ino ? &a->layout_lock : &b->layout_lock);
-	if (a != b)
-		rwl_wrlock(a->ino <= b->ino ? &b->layout_lock : &a->layout_lock);
-}
-
-static void
-layout_unlock_both(struct inode *a, struct inode *b)
-{
-	rwl_unlock(&a->layout_lock);
-	if (a != b)
-		rwl_unlock(&b->layout_lock);
-}
 
 /* ---- looking at the source ---------------------------------------------------- */
 
@@ -367,7 +334,7 @@ change_out(struct clone *c, struct txn *t)
 	if (r == 0)
 		r = enter_pieces(c);
 	/* a part of a clone does not make the file longer */
-	content_store_size(t, out, r == 0 ? c->off_out + c->len : 0);
+	content_store_size(t, out, r == 0 ? max_of(out->durable_size, c->off_out + c->len) : out->durable_size);
 	return r;
 }
 

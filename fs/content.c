@@ -426,10 +426,10 @@ content_changed(struct inode *i, uint64_t size, bool kill_suidgid)
 }
 
 void
-content_store_size(struct txn *t, struct inode *i, uint64_t end)
+content_store_size(struct txn *t, struct inode *i, uint64_t size)
 {
 	mtx_lock(&i->attr_lock);
-	i->durable_size = max_of(i->durable_size, end);
+	i->durable_size = size;
 	/* with its path in the transaction this does not fail; if it did, the next writeback would do it */
 	if (inode_store_locked(t, i) < 0)
 		i->attr_dirty = true;

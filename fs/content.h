@@ -115,9 +115,9 @@ int content_write_run(struct inode *i, struct write_cursor *c, struct content_wa
 
 /* Content or size changed: size, times, change count, dirty. io lock exclusive held. */
 void content_changed(struct inode *i, uint64_t size, bool kill_suidgid);
-/* For who has changed the durable map by himself, in t: the inode's item, with a size of at least
- * end. tree_touch() of the item came before. Layout lock exclusive. */
-void content_store_size(struct txn *t, struct inode *i, uint64_t end);
+/* For who has changed the durable map by himself, in t: the inode's item, with this durable size.
+ * tree_touch() of the item came before. Layout lock exclusive. */
+void content_store_size(struct txn *t, struct inode *i, uint64_t size);
 /* May content be changed at all? -EROFS, -EISDIR, -EINVAL not a regular file, -EPERM immutable.
  * *flags: INODE_FL_... as they are. */
 int content_writable(struct inode *i, uint32_t *flags);

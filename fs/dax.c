@@ -60,7 +60,7 @@ map_blocks(struct dax_write *dw, fblk_t fblk, pblk_t pblk, uint64_t n, uint64_t 
 	if (r < 0)
 		return r;
 	txn_note_data(t, pblk, n);
-	content_store_size(t, i, end);
+	content_store_size(t, i, max_of(i->durable_size, end));
 	return 0;
 }
 

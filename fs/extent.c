@@ -408,8 +408,8 @@ release_displaced(struct release *rel, const struct plan *pl, bool any_shared)
 
 /* ---- applying it --------------------------------------------------------------- */
 
-static int
-put_item(struct txn *t, struct inode *i, const struct extent *e, const uint32_t *csums)
+int
+extent_put_item(struct txn *t, struct inode *i, const struct extent *e, const uint32_t *csums)
 {
 	uint32_t value[EXTENT_ITEM_HEAD / sizeof(uint32_t) + EXTENT_CSUM_BLOCKS_MAX];
 	struct extent_item head = { .pblk = e->pblk, .len = (uint32_t)e->len, .flags = e->flags };
@@ -433,7 +433,7 @@ put_chunk(struct txn *t, const struct plan *pl, fblk_t from, uint64_t n)
 	uint32_t *dst = csums;
 
 	if (!left && !right)
-		return put_item(t, pl->inode, &e, src);
+		return extent_put_item(t, pl->inode, &e, src);
 	if (left) {
 		e.fblk = left->e.fblk;
 		e.pblk = left->e.pblk;
@@ -448,7 +448,7 @@ put_chunk(struct txn *t, const struct plan *pl, fblk_t from, uint64_t n)
 		if (right)
 			memcpy(dst, right->csum, right->e.len * sizeof(*dst));
 	}
-	return put_item(t, pl->inode, &e, csums);
+	return extent_put_item(t, pl->inode, &e, csums);
 }
 
 /* Is there a new item under this key of an old one? Then it is replaced, not deleted. */
@@ -478,12 +478,12 @@ apply_items(struct txn *t, const struct plan *pl)
 			return r;
 	}
 	if (pl->left.rest && !pl->left.join) {
-		r = put_item(t, i, &pl->left.e, pl->left.csum);
+		r = extent_put_item(t, i, &pl->left.e, pl->left.csum);
 		if (r < 0)
 			return r;
 	}
 	if (pl->right.rest && !pl->right.join)
-		r = put_item(t, i, &pl->right.e, pl->right.csum);
+		r = extent_put_item(t, i, &pl->right.e, pl->right.csum);
 	else if (!pl->right.rest && pl->right.join)
 		r = tree_delete(t, extent_key(i, pl->right.e.fblk));
 	else

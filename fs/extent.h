@@ -61,6 +61,29 @@ uint64_t extent_credits(struct inode *i, uint64_t nruns, uint64_t len);
  * one step has to ask for all of them first, and set TXN_PREPAID. -EIO. */
 int extent_shared_credits(struct inode *i, fblk_t fblk, uint64_t len, uint64_t *credits);
 
+/* ---- extents that change their place (extent_move.c). Layout lock exclusive ---- */
+
+struct extent_list_entry;
+struct extent_list {
+	struct extent_list_entry *entry;
+	uint32_t *csums;
+	size_t n, space, ncsums, csum_space;
+	uint64_t blocks;       /* that they map */
+};
+
+/* Make fblk a border of extents: what is mapped stays the same. -EIO. */
+int extent_split(struct txn *t, struct inode *i, fblk_t fblk);
+uint64_t extent_split_credits(struct inode *i);
+/* All extents of [fblk, end), whose ends have been split; nothing is left in *l to free after an
+ * error. -EIO, -ENOMEM. */
+int extent_list_read(struct extent_list *l, struct inode *i, fblk_t fblk, fblk_t end);
+void extent_list_free(struct extent_list *l);
+/* Take them out of the map of i; put them, from + n becoming to + n, in a range of the map of i that has none. Blocks,
+ * references and CRCs are as they were. With credits for both (extent_list_credits) neither fails but
+ * for what is logged as critical: the caller touches (tree_touch) the key behind the range that they are put in first. */
+uint64_t extent_list_credits(struct pool *p, const struct extent_list *l);
+int extent_list_take(struct txn *t, struct inode *i, const struct extent_list *l);
+int extent_list_put(struct txn *t, struct inode *i, const struct extent_list *l, fblk_t from, fblk_t to);
 /* Would unmapping the range meet damage? It has read all that is there then. -EIO, -ENOMEM. */
 int extent_check(struct inode *i, fblk_t fblk, uint64_t len);
 

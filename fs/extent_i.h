@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Between extent.c, which changes the durable map, and extent_read.c. */
+/* Between extent.c and extent_move.c, which change the durable map, and extent_read.c. */
 #ifndef PINFS_FS_EXTENT_I_H
 #define PINFS_FS_EXTENT_I_H
 
@@ -12,5 +12,7 @@ struct tree_key extent_key(const struct inode *i, fblk_t fblk);
 void extent_log_damage(const struct inode *i, const struct extent *e, const char *what);
 /* The map is about to change: layout lock exclusive. */
 void extent_cache_clear(struct inode *i);
+/* Insert or replace the item of an extent; csums are not looked at if its flags say that it has none. */
+int extent_put_item(struct txn *t, struct inode *i, const struct extent *e, const uint32_t *csums);
 
 #endif

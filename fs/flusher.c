@@ -101,27 +101,59 @@ in_set_locked(struct flusher *f, uint64_t ino)
 	return RB_FIND(inode_set, &f->set, &key) != NULL;
 }
 
+static void
+wait_for_set(struct flusher *f, uint64_t a, uint64_t b)
+{
+	mtx_lock(&f->lock);
+	while (in_set_locked(f, a) || in_set_locked(f, b))
+		mtx_cond_wait(&f->synced, &f->lock);
+	mtx_unlock(&f->lock);
+}
+
+/* With the locks of a and b held (which may be the same): has a sync one of them? */
+static bool
+in_set(struct flusher *f, const struct inode *a, const struct inode *b)
+{
+	bool is;
+
+	if (!f || __atomic_load_n(&f->nset, __ATOMIC_ACQUIRE) == 0)
+		return false;
+	mtx_lock(&f->lock);
+	is = in_set_locked(f, a->ino) || in_set_locked(f, b->ino);
+	mtx_unlock(&f->lock);
+	return is;
+}
+
 void
 writeback_lock(struct inode *i)
 {
-	struct flusher *f = i->fs->flusher;
-	bool waited;
+	writeback_lock_both(i, i);
+}
+
+/* Neither lock is kept while the other inode is waited for: the sync that has it may be about to take this one. */
+void
+writeback_lock_both(struct inode *a, struct inode *b)
+{
+	struct inode *first = a->ino <= b->ino ? a : b, *second = a->ino <= b->ino ? b : a;
+	struct flusher *f = a->fs->flusher;
 
 	for (;;) {
-		mtx_lock(&i->wb_lock);
-		if (!f || __atomic_load_n(&f->nset, __ATOMIC_ACQUIRE) == 0)
+		mtx_lock(&first->wb_lock);
+		if (first != second)
+			mtx_lock(&second->wb_lock);
+		if (!in_set(f, a, b))
 			return;
-		mtx_lock(&f->lock);
-		waited = in_set_locked(f, i->ino);
-		mtx_unlock(&f->lock);
-		if (!waited)
-			return;
-		mtx_unlock(&i->wb_lock);
-		mtx_lock(&f->lock);
-		while (in_set_locked(f, i->ino))
-			mtx_cond_wait(&f->synced, &f->lock);
-		mtx_unlock(&f->lock);
+		writeback_unlock_both(a, b);
+		wait_for_set(f, a->ino, b->ino);
 	}
+}
+
+void
+writeback_unlock_both(struct inode *a, struct inode *b)
+{
+	mtx_unlock(&a->wb_lock);
+	if (a != b)
+		mtx_unlock(&b->wb_lock);
 }
 
 void

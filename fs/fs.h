@@ -112,7 +112,7 @@ int fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, 
  * kernel need not tell of closes that come with, or after, the unmount. */
 void fs_release(struct file *f);
 
-/* ---- content (io.c, falloc.c, clone.c) ---- */
+/* ---- content (io.c, falloc.c, shift.c, clone.c, exchange.c) ---- */
 
 /* Read without copying: up to max iovecs that point into the pool (or to zeroes) for
  * the bytes that exist in off..off+len. The inode's io and layout locks are held shared until
@@ -129,11 +129,18 @@ ssize_t fs_write(struct file *f, const void *buf, size_t len, uint64_t off, bool
 ssize_t fs_write_blocks(struct file *f, pblk_t run, uint64_t nblocks, uint64_t off, bool kill_suidgid);
 int fs_truncate(struct inode *i, uint64_t size);      /* content only; attr.c calls it */
 int fs_fallocate(struct file *f, int mode, uint64_t off, uint64_t len);
+/* Cut a range out of the middle of a file, or a hole into it: what is behind it moves. The rules of
+ * FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE. Block aligned, not up to or beyond the end: -EINVAL. */
+int fs_collapse_range(struct file *f, uint64_t off, uint64_t len);
+int fs_insert_range(struct file *f, uint64_t off, uint64_t len);
 int64_t fs_seek(struct file *f, int64_t off, int whence); /* SEEK_DATA, SEEK_HOLE */
 /* Share blocks where offsets allow it, copy the rest. */
 ssize_t fs_copy_range(struct file *in, uint64_t off_in, struct file *out, uint64_t off_out, uint64_t len);
 /* FICLONERANGE rules: block aligned (len may end at EOF; 0 = to EOF). */
 int fs_clone_range(struct file *in, uint64_t off_in, struct file *out, uint64_t off_out, uint64_t len);
+/* Two ranges change places: durably both or none. Block aligned (len may end at EOF of both); 0 = all from there on,
+ * with the ends of the files. They may be of one file, without overlap. */
+int fs_exchange_range(struct file *a, uint64_t off_a, struct file *b, uint64_t off_b, uint64_t len);
 
 /* ---- durability (writeback.c) ---- */
 

@@ -156,8 +156,9 @@ insert(struct live_map *m, struct live_extent *e)
 	add_dirty(m, dirty_weight(e));
 }
 
+/* Take e out of the tree. */
 static void
-discard(struct live_map *m, struct live_extent *e)
+detach(struct live_map *m, struct live_extent *e)
 {
 	m->extents--;
 	if (m->extents_total)
@@ -166,6 +167,12 @@ discard(struct live_map *m, struct live_extent *e)
 		m->blocks -= e->len;
 	add_dirty(m, -dirty_weight(e));
 	RB_REMOVE(live_tree, &m->tree, e);
+}
+
+static void
+discard(struct live_map *m, struct live_extent *e)
+{
+	detach(m, e);
 	spare_put(m, e);
 }
 
@@ -338,4 +345,70 @@ live_merge(struct live_map *m, fblk_t fblk, uint64_t len)
 		discard(m, next);
 		resize(m, e, e->fblk, e->len + more);
 	}
+}
+
+void
+live_repoint(struct live_map *m, struct live_extent *e, pblk_t pblk)
+{
+	live_change_flags(m, e, LIVE_DIRTY, ~LIVE_DIRTY);
+	e->pblk = pblk;
+	e->wpins = e->rpins = 0;
+}
+
+/* All of them move alike, so they stay in order. */
+void
+live_shift_up(struct live_map *m, fblk_t fblk, uint64_t n)
+{
+	struct live_extent *e;
+
+	for (e = live_find(m, fblk); e != NULL; e = live_next(m, e))
+		e->fblk += n;
+	live_merge(m, fblk, 0);
+}
+
+void
+live_shift_down(struct live_map *m, fblk_t fblk, uint64_t n)
+{
+	struct live_extent *e;
+
+	for (e = live_find(m, fblk); e != NULL; e = live_next(m, e))
+		e->fblk -= n;
+	live_merge(m, fblk - n, 0);
+}
+
+/* The extents of [fblk, end), as a list through RB_LEFT, with fblk counted from 0. */
+static struct live_extent *
+take_range(struct live_map *m, fblk_t fblk, fblk_t end)
+{
+	struct live_extent *e, *list = NULL;
+
+	while ((e = live_find(m, fblk)) != NULL && e->fblk < end) {
+		detach(m, e);
+		e->fblk -= fblk;
+		RB_LEFT(e, link) = list;
+		list = e;
+	}
+	return list;
+}
+
+static void
+put_range(struct live_map *m, struct live_extent *list, fblk_t fblk, uint64_t len)
+{
+	struct live_extent *e;
+
+	while ((e = list) != NULL) {
+		list = RB_LEFT(e, link);
+		e->fblk += fblk;
+		insert(m, e);
+	}
+	live_merge(m, fblk, len);
+}
+
+void
+live_exchange(struct live_map *a, fblk_t fa, struct live_map *b, fblk_t fb, uint64_t len)
+{
+	struct live_extent *from_a = take_range(a, fa, fa + len), *from_b = take_range(b, fb, fb + len);
+
+	put_range(a, from_b, fa, len);
+	put_range(b, from_a, fb, len);
 }

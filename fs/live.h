@@ -3,7 +3,8 @@
  * from the durable map.
  *
  * Two maps describe a file. The durable map (extent.h) is the image of its last
- * writeback; it changes in writeback only, and a block that it names is never stored to. The
+ * writeback; it changes in writeback (and where blocks change their place: clone, shift.c,
+ * exchange.c), and a block that it names is never stored to. The
  * live map is memory: an ordered set of extents, each of which overrides the
  * durable map over its range. Truncating, punching, preallocating and writing change the
  * live map and nothing else; that is why a crash finds exactly an image that some
@@ -108,6 +109,17 @@ int live_set(struct live_map *m, fblk_t fblk, uint64_t len, enum live_kind kind,
 int live_remove(struct live_map *m, fblk_t fblk, uint64_t len, live_removed_fn *removed, void *arg);
 /* Change flags of an extent (keeps dirty_extents in step). e stays valid; merge later. */
 void live_change_flags(struct live_map *m, struct live_extent *e, unsigned set, unsigned clear);
+/* e gets another run of blocks of the same length: dirty data that nobody has pinned. */
+void live_repoint(struct live_map *m, struct live_extent *e, pblk_t pblk);
+
+/* Whole extents change their place; the ends of the ranges have been split. These can't fail. */
+
+/* All extents from fblk on move up by n blocks, or down, where nothing is in the n blocks before. */
+void live_shift_up(struct live_map *m, fblk_t fblk, uint64_t n);
+void live_shift_down(struct live_map *m, fblk_t fblk, uint64_t n);
+/* [fa, fa+len) of a changes places with [fb, fb+len) of b, which may be another range of the same map. */
+void live_exchange(struct live_map *a, fblk_t fa, struct live_map *b, fblk_t fb, uint64_t len);
+
 /* Join mergeable neighbours in and around [fblk, fblk+len). Extents in it become invalid. */
 void live_merge(struct live_map *m, fblk_t fblk, uint64_t len);
 

@@ -128,6 +128,8 @@ struct pin_freed {
 	struct cds_list_head spares; /* for bounce_keep() */
 };
 void pin_extent_freed(void *arg, struct txn *t, fblk_t fblk, pblk_t pblk, uint64_t n);
+/* Is a block in quarantine that the durable map still names? Layout lock shared. */
+bool pin_quarantine_durable(struct inode *i);
 /* Blocks that writeback had taken by reference and that left the live map meanwhile
  * did not get into the durable map after all. */
 void pin_not_durable(struct inode *i, const struct live_extent *part);

@@ -298,6 +298,20 @@ pin_not_durable(struct inode *i, const struct live_extent *part)
 		content_drop(i, &rest);
 }
 
+bool
+pin_quarantine_durable(struct inode *i)
+{
+	struct pin_table *pt = pin_table(i);
+	struct quarantined *q;
+
+	if (!pt)
+		return false;
+	RB_FOREACH(q, quarantine_tree, &pt->quarantine)
+		if (q->durable)
+			return true;
+	return false;
+}
+
 static void
 free_or_keep(struct pin_freed *f, struct txn *t, pblk_t pblk, uint64_t n)
 {

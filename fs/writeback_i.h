@@ -86,5 +86,8 @@ writeback_test_point(struct inode *i, enum writeback_point at)
 /* Keep writebacks of the inode away: takes LOCK_WRITEBACK when no sync has the inode in its set. */
 void writeback_lock(struct inode *i);
 void writeback_unlock(struct inode *i);
+/* The same for two, which may be one. */
+void writeback_lock_both(struct inode *a, struct inode *b);
+void writeback_unlock_both(struct inode *a, struct inode *b);
 
 #endif
