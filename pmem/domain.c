@@ -41,6 +41,8 @@ struct domain {
 	uint8_t *base;
 	size_t len;
 	struct sync_ring *ring; /* pagecache; NULL: fdatasync(2) */
+	domain_record_fn *record; /* NULL: nobody records */
+	void *record_arg;
 };
 
 struct range {
@@ -139,6 +141,33 @@ bool
 domain_uses_uring(const struct domain *d)
 {
 	return d->ring != NULL;
+}
+
+/* ---- recording ------------------------------------------------------------ */
+
+void
+domain_record(struct domain *d, domain_record_fn *fn, void *arg)
+{
+	d->record = fn;
+	d->record_arg = arg;
+}
+
+static inline void
+record(const struct domain *d, enum domain_event event, uint64_t off, uint64_t len)
+{
+	if (__builtin_expect(d->record != NULL, 0))
+		d->record(d->record_arg, event, off, len);
+}
+
+/* A bulk store. In the pmem domain it is written back already. */
+static inline void
+record_store(const struct domain *d, const void *dst, size_t len)
+{
+	if (__builtin_expect(d->record == NULL, 1))
+		return;
+	record(d, DOMAIN_STORE, (uint64_t)((const uint8_t *)dst - d->base), len);
+	if (d->kind == DOMAIN_PMEM)
+		record(d, DOMAIN_FLUSH, (uint64_t)((const uint8_t *)dst - d->base), len);
 }
 
 /* ---- flush sets ----------------------------------------------------------- */
@@ -248,6 +277,7 @@ flush_set_add(struct flush_set *fs, pblk_t start, uint64_t n)
 	if (d->kind == DOMAIN_PMEM) {
 		pmem_flush(d->base + (start << BLK_SHIFT), n << BLK_SHIFT);
 		local_drain();
+		record(d, DOMAIN_FLUSH, start << BLK_SHIFT, n << BLK_SHIFT);
 		return;
 	}
 	if (fs->nr > 0) {
@@ -271,7 +301,7 @@ flush_set_add(struct flush_set *fs, pblk_t start, uint64_t n)
 /* ---- making things durable ------------------------------------------------ */
 
 static int
-file_sync(struct domain *d, const struct sync_range *ranges, unsigned n)
+sync_ranges(struct domain *d, const struct sync_range *ranges, unsigned n)
 {
 	if (d->ring) {
 		int r = sync_ring_flush(d->ring, ranges, n);
@@ -288,6 +318,19 @@ file_sync(struct domain *d, const struct sync_range *ranges, unsigned n)
 	return 0;
 }
 
+static int
+file_sync(struct domain *d, const struct sync_range *ranges, unsigned n)
+{
+	int r;
+
+	for (unsigned i = 0; i < n; i++)
+		record(d, DOMAIN_FLUSH, ranges[i].off, ranges[i].len);
+	r = sync_ranges(d, ranges, n);
+	if (r == 0)
+		record(d, DOMAIN_BARRIER, 0, 0);
+	return r;
+}
+
 int
 domain_flush_set(struct domain *d, struct flush_set *fs)
 {
@@ -296,9 +339,11 @@ domain_flush_set(struct domain *d, struct flush_set *fs)
 	switch (d->kind) {
 	case DOMAIN_PMEM:
 		pmem_drain();
+		record(d, DOMAIN_BARRIER, 0, 0);
 		return 0;
 	case DOMAIN_VOLATILE:
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		record(d, DOMAIN_BARRIER, 0, 0);
 		return 0;
 	case DOMAIN_PAGECACHE:
 		break;
@@ -322,9 +367,12 @@ domain_flush_range(struct domain *d, void *addr, size_t len)
 	switch (d->kind) {
 	case DOMAIN_PMEM:
 		pmem_persist(addr, len);
+		record(d, DOMAIN_FLUSH, off, len);
+		record(d, DOMAIN_BARRIER, 0, 0);
 		return 0;
 	case DOMAIN_VOLATILE:
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		record(d, DOMAIN_BARRIER, 0, 0);
 		return 0;
 	case DOMAIN_PAGECACHE:
 		break;
@@ -337,10 +385,11 @@ domain_copy(struct domain *d, void *dst, const void *src, size_t len)
 {
 	if (d->kind != DOMAIN_PMEM) {
 		memcpy(dst, src, len);
-		return;
+	} else {
+		pmem_memcpy_nodrain(dst, src, len);
+		local_drain();
 	}
-	pmem_memcpy_nodrain(dst, src, len);
-	local_drain();
+	record_store(d, dst, len);
 }
 
 void
@@ -348,8 +397,9 @@ domain_zero(struct domain *d, void *dst, size_t len)
 {
 	if (d->kind != DOMAIN_PMEM) {
 		memset(dst, 0, len);
-		return;
+	} else {
+		pmem_memset_nodrain(dst, 0, len);
+		local_drain();
 	}
-	pmem_memset_nodrain(dst, 0, len);
-	local_drain();
+	record_store(d, dst, len);
 }

@@ -10,7 +10,7 @@
  *
  * Everything that has to be durable passes through a struct flush_set: ranges
  * are added while a transaction is open and made durable together at its
- * commit. All stores that matter and all barriers pass through this module, so
+ * commit. Barriers, what goes before them and bulk stores pass through this module, so
  * that a recorder can see them.
  *
  * Thread safety: a flush_set belongs to whoever holds the lock that protects
@@ -59,5 +59,21 @@ int domain_flush_range(struct domain *d, void *addr, size_t len);
  * written back (the barrier at commit is all they still need). */
 void domain_copy(struct domain *d, void *dst, const void *src, size_t len);
 void domain_zero(struct domain *d, void *dst, size_t len);
+
+/* ---- recording, for tests of power loss ---- */
+
+/* What a recorder is told, in the order in which it happens:
+ *   STORE    the range was stored to by domain_copy or domain_zero. Stores that are made through
+ *            pointers (nodes, a direct mapping) come with no event: the recorder has to
+ *            compare memory, and everything that is stored before a FLUSH is in memory then
+ *   FLUSH    what the range holds now will be durable when the next barrier is passed
+ *   BARRIER  it is durable; nothing that comes after it can be durable before
+ * In the volatile domain there is no FLUSH: a barrier is for everything. */
+enum domain_event { DOMAIN_STORE, DOMAIN_FLUSH, DOMAIN_BARRIER };
+/* off: in the pool, bytes. Called by the thread that stores or flushes, with whatever locks it has. */
+typedef void domain_record_fn(void *arg, enum domain_event event, uint64_t off, uint64_t len);
+/* Have everything recorded from now on; NULL: no more. While nobody else uses the domain. One
+ * test of a pointer is what it costs those who don't record. */
+void domain_record(struct domain *d, domain_record_fn *fn, void *arg);
 
 #endif

@@ -308,6 +308,55 @@ START_TEST(failure)
 }
 END_TEST
 
+struct seen {
+	char text[200];
+	size_t n;
+};
+
+static void
+note_event(void *arg, enum domain_event event, uint64_t off, uint64_t len)
+{
+	struct seen *s = arg;
+
+	s->n += (size_t)snprintf(s->text + s->n, sizeof(s->text) - s->n, "%c%llu+%llu ", "SFB"[event],
+	    (unsigned long long)off, (unsigned long long)len);
+	ck_assert_uint_lt(s->n, sizeof(s->text));
+}
+
+/* Everything that decides about what is durable is told, in order; nothing once it is switched off. */
+START_TEST(recorder)
+{
+	static const char *const want[] = {
+		[DOMAIN_VOLATILE] = "S100+5 S4096+8192 B0+0 B0+0 ",
+		[DOMAIN_PAGECACHE] = "S100+5 S4096+8192 F4096+8192 B0+0 F0+4096 B0+0 ",
+		[DOMAIN_PMEM] = "S100+5 F100+5 S4096+8192 F4096+8192 F4096+8192 B0+0 F10+20 B0+0 ",
+	};
+	struct seen seen = { .n = 0 };
+	struct flush_set *fs;
+	struct domain *d;
+	struct area ar;
+
+	area_open(&ar);
+	ck_assert_ok(domain_open(&d, (enum domain_kind)_i, ar.fd, ar.base, ar.len));
+	fs = flush_set_new(d);
+	ck_assert_ptr_nonnull(fs);
+	domain_record(d, note_event, &seen);
+	domain_copy(d, ar.base + 100, "hello", 5);
+	domain_zero(d, ar.base + BLK_SIZE, 2 * BLK_SIZE);
+	flush_set_add(fs, 1, 2);
+	ck_assert_ok(domain_flush_set(d, fs));
+	ck_assert_ok(domain_flush_range(d, ar.base + 10, 20));
+	ck_assert_str_eq(seen.text, want[_i]);
+	domain_record(d, NULL, NULL);
+	domain_copy(d, ar.base + 100, "hello", 5);
+	ck_assert_ok(domain_flush_range(d, ar.base + 10, 20));
+	ck_assert_str_eq(seen.text, want[_i]);
+	flush_set_free(fs);
+	domain_close(d);
+	area_close(&ar);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -322,6 +371,7 @@ main(void)
 	tcase_add_test(tc, flushers_at_once);
 	tcase_add_test(tc, ring);
 	tcase_add_test(tc, failure);
+	tcase_add_loop_test(tc, recorder, DOMAIN_VOLATILE, DOMAIN_PMEM + 1);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }
