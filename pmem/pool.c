@@ -72,9 +72,9 @@ read_root(struct pool *p, const char *path, struct pool_error *err)
 }
 
 static int
-make_parts(struct pool *p, int domain)
+make_parts(struct pool *p, const struct pool_options *opt)
 {
-	enum domain_kind kind = domain >= 0 ? (enum domain_kind)domain :
+	enum domain_kind kind = opt->domain >= 0 ? (enum domain_kind)opt->domain :
 	                                      domain_detect(p->file.fd, p->base, p->file.map_len);
 	int ret;
 
@@ -83,6 +83,12 @@ make_parts(struct pool *p, int domain)
 	if (!p->verified || !p->populated)
 		return -ENOMEM;
 	ret = domain_open(&p->domain, kind, p->file.fd, p->base, p->file.map_len);
+	if (ret == 0 && opt->record)
+		domain_record(p->domain, opt->record, opt->record_arg);
+	/* The root that was read, or what was stored to dax files, may be in the page cache only, left there by
+	 * a daemon that was killed. The next commit goes to the other slot and reuses blocks. */
+	if (ret == 0 && !p->readonly)
+		ret = domain_settle(p->domain);
 	if (ret == 0)
 		ret = alloc_new(&p->alloc, POOL_FIRST_BLOCK, p->nblocks);
 	if (ret == 0 && p->file.sparse)
@@ -122,7 +128,7 @@ pool_open(struct pool **out, const char *path, const struct pool_options *opt, s
 		ret = p->path ? read_root(p, path, err) : -ENOMEM;
 	}
 	if (ret == 0)
-		ret = make_parts(p, opt->domain);
+		ret = make_parts(p, opt);
 	if (ret < 0) {
 		if (err && !err->text[0])
 			pool_error_set(err, "%s: %s", path, strerror(-ret));

@@ -28,6 +28,8 @@ struct pool_options {
 	int domain;             /* enum domain_kind, or -1: detect */
 	unsigned lock_wait_ms;  /* how long to wait for the pool's lock: umount(2)
 	                           returns before the old daemon is gone */
+	domain_record_fn *record; /* NULL, or a test follows what is made durable: domain.h */
+	void *record_arg;
 };
 
 /* Why an open or mkfs failed, in words, for the user; "" if it did not. */

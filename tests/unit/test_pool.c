@@ -639,6 +639,42 @@ note_gap(void *arg, pblk_t start, uint64_t n)
 	*(*g)++ = (struct gap){ start, n };
 }
 
+static void
+count_event(void *arg, enum domain_event event, uint64_t off, uint64_t len)
+{
+	struct { uint64_t flushed, barriers; } *seen = arg;
+
+	if (event == DOMAIN_FLUSH && off == 0)
+		seen->flushed = len;
+	if (event == DOMAIN_BARRIER)
+		seen->barriers++;
+}
+
+/* Whoever opens a pool to change it makes durable first what a daemon that was killed left in the page
+ * cache: the root that he goes on from may be there only. */
+START_TEST(settles)
+{
+	const char *path = unit_mkpool(4);
+	struct { uint64_t flushed, barriers; } seen = { 0, 0 };
+	struct pool_options opt = { .domain = DOMAIN_PAGECACHE, .record = count_event, .record_arg = &seen };
+	struct pool *p;
+
+	ck_assert_ok(pool_open(&p, path, &opt, NULL));
+	ck_assert_uint_eq(seen.flushed, 4 * MIB);
+	ck_assert_uint_eq(seen.barriers, 1);
+	pool_close(p);
+	opt.flags = POOL_RDONLY;
+	ck_assert_ok(pool_open(&p, path, &opt, NULL));
+	ck_assert_uint_eq(seen.barriers, 1);
+	pool_close(p);
+	opt.flags = 0;
+	opt.domain = DOMAIN_PMEM;
+	ck_assert_ok(pool_open(&p, path, &opt, NULL));
+	ck_assert_uint_eq(seen.barriers, 2);
+	pool_close(p);
+}
+END_TEST
+
 START_TEST(rebuild)
 {
 	const char *path = unit_mkpool(4);
@@ -859,6 +895,7 @@ main(void)
 	tcase_add_test(tc, one_at_a_time);
 	tcase_add_test(tc, open_pool);
 	tcase_add_test(tc, domain_option);
+	tcase_add_test(tc, settles);
 	tcase_add_test(tc, rebuild);
 	tcase_add_test(tc, data_leaves_the_reserve);
 	tcase_add_loop_test(tc, sparse_pool_on_full_disk, 0, 2);
