@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The vocabulary of sequences. Each operation is small and works on a handful of names, so that any of
+ * them has a good chance to meet what another has left: files a and b with content, x of the dax
+ * kind, directory d; c is a name that is free.
+ *
+ * An operation that can't do anything (the name is gone, there is no space) returns an error, and what it
+ * shows afterwards is what counts. What is written differs in each eight bytes from everything that was
+ * written before.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/pin.h"
+#include "tests/crash/crash.h"
+
+#define WRITE_MAX (512u * 1024)
+
+static const struct fs_cred cred = { .fsetid = true };
+
+/* ---- names and files ------------------------------------------------------------------ */
+
+/* The directory of a path of one or two components, and the last of them. */
+static int
+parent_of(struct fs *fs, const char *path, struct inode **dir, const char **name)
+{
+	const char *slash = strchr(path, '/');
+	char first[16];
+	struct inode *root;
+	int r;
+
+	r = inode_get(fs, INO_ROOT, &root);
+	*name = path;
+	*dir = root;
+	if (r < 0 || !slash)
+		return r;
+	snprintf(first, sizeof(first), "%.*s", (int)(slash - path), path);
+	*name = slash + 1;
+	r = fs_lookup(fs, root, first, dir);
+	inode_put(root);
+	if (r == 0 && !inode_is_dir(*dir)) {
+		inode_put(*dir);
+		r = -ENOTDIR;
+	}
+	return r;
+}
+
+static int
+lookup(struct fs *fs, const char *path, struct inode **out)
+{
+	const char *name;
+	struct inode *dir;
+	int r = parent_of(fs, path, &dir, &name);
+
+	if (r < 0)
+		return r;
+	r = fs_lookup(fs, dir, name, out);
+	inode_put(dir);
+	return r;
+}
+
+static int
+open_file(struct fs *fs, const char *path, struct file **out)
+{
+	struct inode *i;
+	int r = lookup(fs, path, &i);
+
+	if (r < 0)
+		return r;
+	r = inode_is_reg(i) ? fs_open(fs, i, O_RDWR, &cred, out) : -EISDIR;
+	inode_put(i);
+	return r;
+}
+
+/* The file that is held as this name; opened, if it is not. */
+static int
+hold(struct run *r, const char *name, struct held **out)
+{
+	struct file *f;
+	int err;
+
+	for (unsigned k = 0; k < r->nheld; k++) {
+		if (strcmp(r->held[k].name, name) == 0) {
+			*out = &r->held[k];
+			return 0;
+		}
+	}
+	if (r->nheld == HELD_MAX)
+		return -EMFILE;
+	err = open_file(r->fs, name, &f);
+	if (err < 0)
+		return err;
+	*out = &r->held[r->nheld++];
+	**out = (struct held){ .file = f };
+	snprintf((*out)->name, sizeof((*out)->name), "%s", name);
+	return 0;
+}
+
+void
+ops_close(struct run *r)
+{
+	while (r->nheld > 0)
+		fs_release(r->held[--r->nheld].file);
+}
+
+static void
+fill(struct run *r, uint8_t *buf, size_t len)
+{
+	r->stamp++;
+	for (size_t at = 0; at < len; at += sizeof(uint64_t)) {
+		uint64_t word = (uint64_t)r->stamp << 32 | at;
+
+		memcpy(buf + at, &word, min_of(sizeof(word), len - at));
+	}
+}
+
+static uint64_t
+size_of(const struct file *f)
+{
+	struct stat st;
+
+	inode_stat(f->inode, &st);
+	return (uint64_t)st.st_size;
+}
+
+/* ---- operations ----------------------------------------------------------------------------- */
+
+static int
+do_create(struct run *r, const struct op_def *op, struct promise *p)
+{
+	const char *name;
+	struct inode *dir, *i;
+	int err = parent_of(r->fs, op->a, &dir, &name);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = fs_create(r->fs, dir, name, S_IFREG | 0644, 0, &cred, &i);
+	if (err == 0)
+		inode_put(i);
+	inode_put(dir);
+	return err;
+}
+
+/* off UINT64_MAX: at the end. */
+static int
+do_write(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct file *f;
+	ssize_t n;
+	uint8_t *buf;
+	int err;
+
+	(void)p;
+	err = open_file(r->fs, op->a, &f);
+	if (err < 0)
+		return err;
+	buf = malloc(op->len);
+	if (!buf)
+		die(op->name, ENOMEM);
+	fill(r, buf, op->len);
+	n = fs_write(f, buf, op->len, op->off == UINT64_MAX ? size_of(f) : op->off, false);
+	free(buf);
+	fs_release(f);
+	return n < 0 ? (int)n : 0;
+}
+
+static int
+do_fsync(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct inode *i;
+	int err = lookup(r->fs, op->a, &i);
+
+	if (err < 0)
+		return err;
+	err = fs_fsync_wait(r->fs, i, op->mode);
+	if (err == 0 && op->mode)
+		p->data_ino = i->ino;
+	else if (err == 0)
+		p->ino = i->ino;
+	inode_put(i);
+	return err;
+}
+
+static int
+do_sync(struct run *r, const struct op_def *op, struct promise *p)
+{
+	int err = fs_sync(r->fs);
+
+	(void)op;
+	p->all = err == 0;
+	return err;
+}
+
+static int
+do_rename(struct run *r, const struct op_def *op, struct promise *p)
+{
+	const char *from, *to;
+	struct inode *dir, *dir2, *i;
+	uint64_t ino = 0;
+	int err;
+
+	err = parent_of(r->fs, op->a, &dir, &from);
+	if (err < 0)
+		return err;
+	err = parent_of(r->fs, op->b, &dir2, &to);
+	if (err < 0) {
+		inode_put(dir);
+		return err;
+	}
+	/* Over a file that there is: what takes its name is written back before. */
+	if (op->mode == 0 && fs_lookup(r->fs, dir2, to, &i) == 0) {
+		inode_put(i);
+		if (fs_lookup(r->fs, dir, from, &i) == 0) {
+			ino = inode_is_reg(i) ? i->ino : 0;
+			inode_put(i);
+		}
+	}
+	err = fs_rename(r->fs, dir, from, dir2, to, (unsigned)op->mode);
+	if (err == 0)
+		p->with_names = ino;
+	inode_put(dir);
+	inode_put(dir2);
+	return err;
+}
+
+static int
+do_link(struct run *r, const struct op_def *op, struct promise *p)
+{
+	const char *name;
+	struct inode *i, *dir;
+	int err = lookup(r->fs, op->a, &i);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = parent_of(r->fs, op->b, &dir, &name);
+	if (err == 0) {
+		err = inode_is_dir(i) ? -EPERM : fs_link(r->fs, i, dir, name);
+		inode_put(dir);
+	}
+	inode_put(i);
+	return err;
+}
+
+static int
+do_unlink(struct run *r, const struct op_def *op, struct promise *p)
+{
+	const char *name;
+	struct inode *dir;
+	int err = parent_of(r->fs, op->a, &dir, &name);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = op->mode ? fs_rmdir(r->fs, dir, name) : fs_unlink(r->fs, dir, name);
+	inode_put(dir);
+	return err;
+}
+
+static int
+do_mkdir(struct run *r, const struct op_def *op, struct promise *p)
+{
+	const char *name;
+	struct inode *dir, *i;
+	int err = parent_of(r->fs, op->a, &dir, &name);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = op->b ? fs_symlink(r->fs, dir, name, op->b, &cred, &i) : fs_mkdir(r->fs, dir, name, 0755, &cred, &i);
+	if (err == 0)
+		inode_put(i);
+	inode_put(dir);
+	return err;
+}
+
+static int
+do_truncate(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct stat st = { .st_size = (off_t)op->len };
+	struct inode *i;
+	int err = lookup(r->fs, op->a, &i);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = inode_is_reg(i) ? fs_setattr(r->fs, i, FS_SET_SIZE, &st, &cred) : -EISDIR;
+	inode_put(i);
+	return err;
+}
+
+static int
+do_chmod(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct stat st = { .st_mode = (mode_t)op->mode };
+	struct inode *i;
+	int err = lookup(r->fs, op->a, &i);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = fs_setattr(r->fs, i, FS_SET_MODE, &st, &cred);
+	inode_put(i);
+	return err;
+}
+
+static int
+do_fallocate(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct file *f;
+	int err = open_file(r->fs, op->a, &f);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = fs_fallocate(f, op->mode, op->off, op->len);
+	fs_release(f);
+	return err;
+}
+
+/* len 0: remove it. */
+static int
+do_xattr(struct run *r, const struct op_def *op, struct promise *p)
+{
+	uint8_t value[4096];
+	struct inode *i;
+	int err = lookup(r->fs, op->a, &i);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	fill(r, value, op->len);
+	err = op->len ? fs_setxattr(r->fs, i, op->b, value, op->len, 0, &cred) : fs_removexattr(r->fs, i, op->b);
+	inode_put(i);
+	return err;
+}
+
+static int
+do_clone(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct file *from, *to;
+	int err = open_file(r->fs, op->a, &from);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = open_file(r->fs, op->b, &to);
+	if (err == 0) {
+		err = fs_clone_range(from, 0, to, op->off, op->len);
+		fs_release(to);
+	}
+	fs_release(from);
+	return err;
+}
+
+static int
+do_open(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct held *h;
+
+	(void)p;
+	return hold(r, op->a, &h);
+}
+
+static int
+do_close(struct run *r, const struct op_def *op, struct promise *p)
+{
+	(void)op, (void)p;
+	ops_close(r);
+	return 0;
+}
+
+/* The whole file, for writing. */
+static int
+pin(struct run *r, const char *name, struct held **out)
+{
+	struct pin_range range = { 0 };
+	int err = hold(r, name, out);
+
+	if (err < 0 || (*out)->pin)
+		return err;
+	range.len = size_of((*out)->file);
+	if (range.len == 0)
+		return -EINVAL;
+	return pin_add((*out)->file, PIN_WRITE, 0, &range, 1, &cred, &(*out)->pin);
+}
+
+static int
+do_pin(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct held *h;
+
+	(void)p;
+	return pin(r, op->a, &h);
+}
+
+static int
+do_unpin(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct held *h;
+	int err = hold(r, op->a, &h);
+
+	(void)p;
+	if (err < 0 || !h->pin)
+		return err < 0 ? err : -ENOENT;
+	err = pin_remove(h->file, h->pin);
+	h->pin = 0;
+	return err;
+}
+
+/* Through the mapping that a pin gives: some bytes in each of its blocks. */
+static int
+do_store(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct map_extent x[16];
+	struct held *h;
+	uint8_t *buf;
+	int n = pin(r, op->a, &h);
+
+	(void)p;
+	if (n < 0)
+		return n;
+	n = map_extents(h->file->inode, 0, size_of(h->file), x, 16);
+	buf = malloc(WRITE_MAX);
+	if (!buf)
+		die(op->name, ENOMEM);
+	for (int k = 0; k < n; k++) {
+		uint8_t *to;
+
+		if (x[k].pool_off == UINT64_MAX || !(x[k].flags & MAP_WPINNED))
+			continue;
+		to = (uint8_t *)pool_block(fs_pool(r->fs), x[k].pool_off >> BLK_SHIFT);
+		fill(r, buf, min_of(x[k].len, (uint64_t)WRITE_MAX));
+		for (uint64_t at = 0; at < min_of(x[k].len, (uint64_t)WRITE_MAX); at += BLK_SIZE)
+			memcpy(to + at + op->off, buf + at, op->len);
+	}
+	free(buf);
+	record_stores(r->rec);
+	return n < 0 ? n : 0;
+}
+
+/* SIGKILL and a new mount. */
+static int
+do_restart(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct pool_error err;
+	int e;
+
+	ops_close(r);
+	fs_abandon(r->fs);
+	e = crash_mount(&r->fs, r->path, r->domain, r->rec, &err);
+	if (e < 0)
+		die(err.text, -e);
+	(void)op;
+	p->restart = true;
+	return 0;
+}
+
+#define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+const struct op_def ops[] = {
+	{ "create-c", do_create, "c", NULL, 0, 0, 0 },
+	{ "create-da", do_create, "d/a", NULL, 0, 0, 0 },
+	{ "write-a", do_write, "a", NULL, 0, 4096, 0 },
+	{ "patch-a", do_write, "a", NULL, 3000, 6000, 0 },
+	{ "append-b", do_write, "b", NULL, UINT64_MAX, 5000, 0 },
+	{ "write-c", do_write, "c", NULL, 0, 9000, 0 },
+	{ "write-x", do_write, "x", NULL, 1000, 4000, 0 },
+	{ "append-x", do_write, "x", NULL, UINT64_MAX, 6000, 0 },
+	{ "fsync-a", do_fsync, "a", NULL, 0, 0, 0 },
+	{ "fsync-b", do_fsync, "b", NULL, 0, 0, 0 },
+	{ "fsync-c", do_fsync, "c", NULL, 0, 0, 0 },
+	{ "fsync-x", do_fsync, "x", NULL, 0, 0, 0 },
+	{ "fdatasync-a", do_fsync, "a", NULL, 0, 0, 1 },
+	{ "sync", do_sync, NULL, NULL, 0, 0, 0 },
+	{ "rename-a-b", do_rename, "a", "b", 0, 0, 0 },
+	{ "rename-c-a", do_rename, "c", "a", 0, 0, 0 },
+	{ "rename-a-da", do_rename, "a", "d/a", 0, 0, 0 },
+	{ "exchange-a-b", do_rename, "a", "b", 0, 0, RENAME_EXCHANGE },
+	{ "link-a-c", do_link, "a", "c", 0, 0, 0 },
+	{ "unlink-a", do_unlink, "a", NULL, 0, 0, 0 },
+	{ "unlink-b", do_unlink, "b", NULL, 0, 0, 0 },
+	{ "unlink-c", do_unlink, "c", NULL, 0, 0, 0 },
+	{ "unlink-x", do_unlink, "x", NULL, 0, 0, 0 },
+	{ "rmdir-d", do_unlink, "d", NULL, 0, 0, 1 },
+	{ "mkdir-c", do_mkdir, "c", NULL, 0, 0, 0 },
+	{ "symlink-c", do_mkdir, "c", "a", 0, 0, 0 },
+	{ "cut-a", do_truncate, "a", NULL, 0, 1000, 0 },
+	{ "empty-b", do_truncate, "b", NULL, 0, 0, 0 },
+	{ "grow-a", do_truncate, "a", NULL, 0, 20000, 0 },
+	{ "cut-x", do_truncate, "x", NULL, 0, 2000, 0 },
+	{ "chmod-a", do_chmod, "a", NULL, 0, 0, 0600 },
+	{ "alloc-a", do_fallocate, "a", NULL, 4000, 20000, 0 },
+	{ "alloc-x", do_fallocate, "x", NULL, 4000, 20000, 0 },
+	{ "punch-a", do_fallocate, "a", NULL, 1000, 6000, PUNCH },
+	{ "zero-a", do_fallocate, "a", NULL, 2000, 9000, FALLOC_FL_ZERO_RANGE },
+	{ "xattr-a", do_xattr, "a", "user.small", 0, 20, 0 },
+	{ "bigxattr-b", do_xattr, "b", "user.big", 0, 3500, 0 },
+	{ "rmxattr-a", do_xattr, "a", "user.small", 0, 0, 0 },
+	{ "clone-a-b", do_clone, "a", "b", 0, 0, 0 },
+	{ "clone-b-a", do_clone, "b", "a", 4096, 4096, 0 },
+	{ "pin-a", do_pin, "a", NULL, 0, 0, 0 },
+	{ "store-a", do_store, "a", NULL, 500, 200, 0 },
+	{ "store-x", do_store, "x", NULL, 1000, 100, 0 },
+	{ "unpin-a", do_unpin, "a", NULL, 0, 0, 0 },
+	{ "open-b", do_open, "b", NULL, 0, 0, 0 },
+	{ "close", do_close, NULL, NULL, 0, 0, 0 },
+	{ "restart", do_restart, NULL, NULL, 0, 0, 0 },
+	{ "fill-c", do_write, "c", NULL, 0, 500000, 0 },
+	{ "fill-b", do_write, "b", NULL, 0, 300000, 0 },
+};
+const unsigned nops = sizeof(ops) / sizeof(ops[0]);
+
+const struct op_def *
+op_find(const char *name, size_t len)
+{
+	for (unsigned k = 0; k < nops; k++)
+		if (strlen(ops[k].name) == len && memcmp(ops[k].name, name, len) == 0)
+			return &ops[k];
+	return NULL;
+}
+
+/* ---- what there is to begin with ----------------------------------------------------------------- */
+
+static void
+must(struct run *r, int (*fn)(struct run *, const struct op_def *, struct promise *), struct op_def op)
+{
+	struct promise p = { .all = false };
+	int err = fn(r, &op, &p);
+
+	if (err < 0)
+		die(op.name, -err);
+}
+
+void
+ops_prepare(struct fs *fs)
+{
+	struct run r = { .fs = fs, .stamp = 1000 };
+	struct inode *x;
+	int err;
+
+	must(&r, do_create, (struct op_def){ .name = "create", .a = "a" });
+	must(&r, do_write, (struct op_def){ .name = "write", .a = "a", .len = 10000 });
+	must(&r, do_create, (struct op_def){ .name = "create", .a = "b" });
+	must(&r, do_write, (struct op_def){ .name = "write", .a = "b", .len = 8192 });
+	must(&r, do_mkdir, (struct op_def){ .name = "mkdir", .a = "d" });
+	must(&r, do_create, (struct op_def){ .name = "create", .a = "x" });
+	err = lookup(fs, "x", &x);
+	if (err == 0) {
+		err = fs_setflags(fs, x, INODE_FL_DAX, 0, &cred);
+		inode_put(x);
+	}
+	if (err < 0)
+		die("x", -err);
+	must(&r, do_write, (struct op_def){ .name = "write", .a = "x", .len = 6000 });
+}
