@@ -307,7 +307,8 @@ pinfs_let_go(struct pinfs_map *m)
 		close(m->pool_fd);
 	}
 	m->uffd = m->pool_fd = -1;
-	if (m->pinned && ioctl(m->fd, PINFS_IOC_UNPIN, &u) < 0)
+	/* Without a daemon there is no pin any more. */
+	if (m->pinned && ioctl(m->fd, PINFS_IOC_UNPIN, &u) < 0 && errno != ENOTCONN)
 		err = -errno;
 	release_ranges(m);
 out:

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The layout of <pinfs/ioctl.h>, written down once more: that it compiles is the test. abi.sh compiles it for
+ * other word sizes and languages, too. A line that has to be changed here breaks every client that exists.
+ */
+#include <stddef.h>
+
+#include <pinfs/ioctl.h>
+
+#ifdef __cplusplus
+#define CHECK(what) static_assert(what, #what)
+#else
+#define CHECK(what) _Static_assert(what, #what)
+#endif
+#define SIZE(s, n) CHECK(sizeof(struct s) == (n));
+#define AT(s, field, n) CHECK(offsetof(struct s, field) == (n));
+#define REQUEST(r, n) CHECK((unsigned)(r) == (n));
+
+/* clang-format off */
+SIZE(pinfs_info, 136) AT(pinfs_info, size, 0) AT(pinfs_info, flags, 4) AT(pinfs_info, ino, 8)
+AT(pinfs_info, generation, 16) AT(pinfs_info, file_size, 24) AT(pinfs_info, durable_size, 32)
+AT(pinfs_info, live_blocks, 40) AT(pinfs_info, durable_blocks, 48) AT(pinfs_info, dirty_extents, 56)
+AT(pinfs_info, read_pins, 64) AT(pinfs_info, write_pins, 72) AT(pinfs_info, inode_flags, 80)
+AT(pinfs_info, domain, 84) AT(pinfs_info, pool_uuid, 88) AT(pinfs_info, reserved, 104)
+SIZE(pinfs_pin_range, 32) AT(pinfs_pin_range, off, 0) AT(pinfs_pin_range, len, 8)
+AT(pinfs_pin_range, pool_off, 16) AT(pinfs_pin_range, ext_len, 24)
+SIZE(pinfs_pin, 48) AT(pinfs_pin, size, 0) AT(pinfs_pin, flags, 4) AT(pinfs_pin, access, 8)
+AT(pinfs_pin, pin_class, 10) AT(pinfs_pin, nranges, 12) AT(pinfs_pin, id, 16) AT(pinfs_pin, writeback, 24)
+AT(pinfs_pin, reserved32, 28) AT(pinfs_pin, reserved, 32) AT(pinfs_pin, ranges, 48)
+SIZE(pinfs_unpin, 32) AT(pinfs_unpin, size, 0) AT(pinfs_unpin, flags, 4) AT(pinfs_unpin, id, 8)
+AT(pinfs_unpin, reserved, 16)
+SIZE(pinfs_track, 64) AT(pinfs_track, size, 0) AT(pinfs_track, flags, 4) AT(pinfs_track, id, 8)
+AT(pinfs_track, off, 16) AT(pinfs_track, len, 24) AT(pinfs_track, addr, 32) AT(pinfs_track, tracked, 40)
+AT(pinfs_track, reason, 44) AT(pinfs_track, reserved, 48)
+SIZE(pinfs_extent, 32) AT(pinfs_extent, off, 0) AT(pinfs_extent, len, 8) AT(pinfs_extent, pool_off, 16)
+AT(pinfs_extent, flags, 24) AT(pinfs_extent, reserved, 28)
+SIZE(pinfs_extents, 4160) AT(pinfs_extents, size, 0) AT(pinfs_extents, flags, 4) AT(pinfs_extents, off, 8)
+AT(pinfs_extents, len, 16) AT(pinfs_extents, next_off, 24) AT(pinfs_extents, count, 32)
+AT(pinfs_extents, reserved32, 36) AT(pinfs_extents, reserved, 40) AT(pinfs_extents, extents, 64)
+SIZE(pinfs_pin_extents, 4144) AT(pinfs_pin_extents, size, 0) AT(pinfs_pin_extents, flags, 4)
+AT(pinfs_pin_extents, id, 8) AT(pinfs_pin_extents, cursor, 16) AT(pinfs_pin_extents, count, 24)
+AT(pinfs_pin_extents, reserved32, 28) AT(pinfs_pin_extents, reserved, 32) AT(pinfs_pin_extents, extents, 48)
+SIZE(pinfs_sync_range, 40) AT(pinfs_sync_range, size, 0) AT(pinfs_sync_range, flags, 4)
+AT(pinfs_sync_range, off, 8) AT(pinfs_sync_range, len, 16) AT(pinfs_sync_range, reserved, 24)
+SIZE(pinfs_status, 4472) AT(pinfs_status, size, 0) AT(pinfs_status, flags, 4) AT(pinfs_status, domain, 8)
+AT(pinfs_status, block_size, 12) AT(pinfs_status, pool_uuid, 16) AT(pinfs_status, label, 32)
+AT(pinfs_status, total_blocks, 96) AT(pinfs_status, free_blocks, 104) AT(pinfs_status, reserved_blocks, 112)
+AT(pinfs_status, quarantined_blocks, 120) AT(pinfs_status, data_blocks, 128) AT(pinfs_status, node_blocks, 136)
+AT(pinfs_status, inodes, 144) AT(pinfs_status, txn_committed, 152) AT(pinfs_status, pins, 160)
+AT(pinfs_status, pinned_blocks, 168) AT(pinfs_status, dirty_inodes, 176) AT(pinfs_status, cached_inodes, 184)
+AT(pinfs_status, live_extents, 192) AT(pinfs_status, commits, 200) AT(pinfs_status, writebacks, 208)
+AT(pinfs_status, written_blocks, 216) AT(pinfs_status, bounced_blocks, 224) AT(pinfs_status, requests, 232)
+AT(pinfs_status, skipped_blocks, 240) AT(pinfs_status, held_blocks, 248) AT(pinfs_status, leases, 256)
+AT(pinfs_status, lease_breaks, 264) AT(pinfs_status, lease_revocations, 272) AT(pinfs_status, parked, 280)
+AT(pinfs_status, pool_dev, 288) AT(pinfs_status, pool_ino, 296) AT(pinfs_status, daemon_pid, 304)
+AT(pinfs_status, readonly, 308) AT(pinfs_status, reserved, 312) AT(pinfs_status, pool_path, 376)
+SIZE(pinfs_list_entry, 72) AT(pinfs_list_entry, ino, 0) AT(pinfs_list_entry, id, 8)
+AT(pinfs_list_entry, off, 16) AT(pinfs_list_entry, len, 24) AT(pinfs_list_entry, age_ms, 32)
+AT(pinfs_list_entry, left_ms, 40) AT(pinfs_list_entry, pid, 48) AT(pinfs_list_entry, uid, 52)
+AT(pinfs_list_entry, kind, 56) AT(pinfs_list_entry, type, 57) AT(pinfs_list_entry, access, 58)
+AT(pinfs_list_entry, state, 59) AT(pinfs_list_entry, writeback, 60) AT(pinfs_list_entry, tracked, 61)
+AT(pinfs_list_entry, reserved8, 62) AT(pinfs_list_entry, reserved, 64)
+SIZE(pinfs_list, 9264) AT(pinfs_list, size, 0) AT(pinfs_list, flags, 4) AT(pinfs_list, cursor, 8)
+AT(pinfs_list, count, 24) AT(pinfs_list, reserved32, 28) AT(pinfs_list, reserved, 32)
+AT(pinfs_list, entries, 48)
+SIZE(pinfs_lease, 72) AT(pinfs_lease, size, 0) AT(pinfs_lease, flags, 4) AT(pinfs_lease, id, 8)
+AT(pinfs_lease, off, 16) AT(pinfs_lease, len, 24) AT(pinfs_lease, type, 32) AT(pinfs_lease, on_deadline, 36)
+AT(pinfs_lease, signal, 40) AT(pinfs_lease, reserved32, 44) AT(pinfs_lease, cookie, 48)
+AT(pinfs_lease, reserved, 56)
+SIZE(pinfs_lease_release, 32) AT(pinfs_lease_release, size, 0) AT(pinfs_lease_release, flags, 4)
+AT(pinfs_lease_release, id, 8) AT(pinfs_lease_release, reserved, 16)
+SIZE(pinfs_event, 64) AT(pinfs_event, type, 0) AT(pinfs_event, op, 4) AT(pinfs_event, lease, 8)
+AT(pinfs_event, cookie, 16) AT(pinfs_event, off, 24) AT(pinfs_event, len, 32) AT(pinfs_event, deadline_ns, 40)
+AT(pinfs_event, seq, 48) AT(pinfs_event, pid, 56) AT(pinfs_event, reserved, 60)
+SIZE(pinfs_events, 4136) AT(pinfs_events, size, 0) AT(pinfs_events, flags, 4) AT(pinfs_events, count, 8)
+AT(pinfs_events, more, 12) AT(pinfs_events, lost, 16) AT(pinfs_events, reserved, 24)
+AT(pinfs_events, events, 40)
+SIZE(pinfs_range, 40) AT(pinfs_range, size, 0) AT(pinfs_range, flags, 4) AT(pinfs_range, off, 8)
+AT(pinfs_range, len, 16) AT(pinfs_range, reserved, 24)
+SIZE(pinfs_offer, 40) AT(pinfs_offer, size, 0) AT(pinfs_offer, flags, 4) AT(pinfs_offer, token, 8)
+AT(pinfs_offer, reserved, 24)
+SIZE(pinfs_clone, 64) AT(pinfs_clone, size, 0) AT(pinfs_clone, flags, 4) AT(pinfs_clone, token, 8)
+AT(pinfs_clone, src_off, 24) AT(pinfs_clone, len, 32) AT(pinfs_clone, dst_off, 40)
+AT(pinfs_clone, reserved, 48)
+SIZE(pinfs_exchange, 64) AT(pinfs_exchange, size, 0) AT(pinfs_exchange, flags, 4) AT(pinfs_exchange, token, 8)
+AT(pinfs_exchange, off, 24) AT(pinfs_exchange, len, 32) AT(pinfs_exchange, other_off, 40)
+AT(pinfs_exchange, reserved, 48)
+REQUEST(PINFS_IOC_INFO, 0xc088fa01u)
+REQUEST(PINFS_IOC_PIN(64), 0xc830fa02u)
+REQUEST(PINFS_IOC_UNPIN, 0x4020fa03u)
+REQUEST(PINFS_IOC_EXTENTS, 0xd040fa04u)
+REQUEST(PINFS_IOC_SYNC, 0x4028fa05u)
+REQUEST(PINFS_IOC_STATUS, 0xd178fa06u)
+REQUEST(PINFS_IOC_NOOP, 0xfa07u)
+REQUEST(PINFS_IOC_TRACK, 0xc040fa08u)
+REQUEST(PINFS_IOC_PIN_EXTENTS, 0xd030fa09u)
+REQUEST(PINFS_IOC_LIST, 0xe430fa0au)
+REQUEST(PINFS_IOC_LEASE, 0xc048fa10u)
+REQUEST(PINFS_IOC_LEASE_RELEASE, 0x4020fa11u)
+REQUEST(PINFS_IOC_EVENTS, 0xd028fa12u)
+REQUEST(PINFS_IOC_COLLAPSE, 0x4028fa18u)
+REQUEST(PINFS_IOC_INSERT, 0x4028fa19u)
+REQUEST(PINFS_IOC_OFFER, 0xc028fa1au)
+REQUEST(PINFS_IOC_CLONE, 0x4040fa1bu)
+REQUEST(PINFS_IOC_EXCHANGE, 0x4040fa1cu)
+
+int
+main(void)
+{
+	return 0;
+}
