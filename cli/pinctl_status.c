@@ -64,8 +64,10 @@ json_status(const struct pinfs_status *st)
 	printf(",\"held_blocks\":%llu", (ull)st->held_blocks);
 	printf(",\"dirty_inodes\":%llu,\"cached_inodes\":%llu,\"live_extents\":%llu", (ull)st->dirty_inodes,
 	    (ull)st->cached_inodes, (ull)st->live_extents);
-	printf(",\"writebacks\":%llu,\"written_blocks\":%llu,\"bounced_blocks\":%llu}\n", (ull)st->writebacks,
-	    (ull)st->written_blocks, (ull)st->bounced_blocks);
+	printf(",\"writebacks\":%llu,\"written_blocks\":%llu,\"bounced_blocks\":%llu,\"skipped_blocks\":%llu",
+	    (ull)st->writebacks, (ull)st->written_blocks, (ull)st->bounced_blocks, (ull)st->skipped_blocks);
+	printf(",\"held_blocks\":%llu,\"leases\":%llu,\"lease_breaks\":%llu,\"lease_revocations\":%llu,\"parked\":%llu}\n",
+	    (ull)st->held_blocks, (ull)st->leases, (ull)st->lease_breaks, (ull)st->lease_revocations, (ull)st->parked);
 }
 
 int
