@@ -44,6 +44,8 @@
 #define HELD_FIRST_NS (10 * NS_PER_S / 1000)
 #define HELD_LAST_NS (30 * NS_PER_S)
 
+static const struct wb_want everything = { .times = true };
+
 struct set_member {
 	RB_ENTRY(set_member) link;
 	uint64_t ino;
@@ -167,10 +169,11 @@ writeback_unlock(struct inode *i)
 void
 fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, int err), void *arg)
 {
+	const struct wb_want want = { .times = !datasync };
 	uint64_t txn;
 	int r;
 
-	r = writeback_run(i, !datasync, &txn);
+	r = writeback_run(i, &want, &txn);
 	if (r < 0)
 		done(arg, r);
 	else
@@ -180,10 +183,11 @@ fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, 
 int
 fs_fsync_wait(struct fs *fs, struct inode *i, bool datasync)
 {
+	const struct wb_want want = { .times = !datasync };
 	uint64_t txn;
 	int r;
 
-	r = writeback_run(i, !datasync, &txn);
+	r = writeback_run(i, &want, &txn);
 	return r < 0 ? r : txn_commit_wait(fs->pool, txn);
 }
 
@@ -226,7 +230,7 @@ sync_take(struct fs *fs, struct set_member *m, struct inode *i)
 
 	for (;;) {
 		writeback_lock(i);
-		r = writeback_take(&m->wb, i, true);
+		r = writeback_take(&m->wb, i, &everything);
 		if (r == 0 && writeback_idle(&m->wb))
 			writeback_clean(&m->wb);
 		else if (r == 0)
@@ -559,8 +563,9 @@ background_writeback(struct flusher *f)
 			inode_put(i);
 			break;
 		}
-		r = writeback_run(i, true, &txn);
-		if (r < 0 && r != f->last_error)
+		r = writeback_run(i, &everything, &txn);
+		/* -EBUSY is what a pin has asked for */
+		if (r < 0 && r != -EBUSY && r != f->last_error)
 			pinfs_log(LOG_WARNING, "inode %llu: background writeback: %s",
 			    (unsigned long long)i->ino, strerror(-r));
 		f->last_error = r;

@@ -26,6 +26,7 @@
 
 #define COMMIT_S_DEFAULT 5
 #define LOCK_WAIT_MS_DEFAULT 5000
+#define TRANSIENT_MS_DEFAULT 1000
 #define WALK_KEEP_NODES 16384u  /* 64 MiB */
 #define ORPHAN_BATCH 64u
 
@@ -37,6 +38,9 @@ fs_options_default(struct fs_options *o)
 		.dax = FS_DAX_INODE,
 		.verify = FS_VERIFY_FIRST,
 		.atime = FS_ATIME_RELATIME,
+		.pinned_transient = FS_PINNED_BOUNCE,
+		.pinned_longterm = FS_PINNED_BOUNCE,
+		.transient_ms = TRANSIENT_MS_DEFAULT,
 		.pool = { .domain = -1, .lock_wait_ms = LOCK_WAIT_MS_DEFAULT },
 	};
 }

@@ -31,6 +31,15 @@ enum fs_dax_mode { FS_DAX_INODE, FS_DAX_ALWAYS, FS_DAX_NEVER };
 enum fs_verify { FS_VERIFY_FIRST, FS_VERIFY_ALWAYS };
 enum fs_atime { FS_ATIME_RELATIME, FS_ATIME_STRICT, FS_ATIME_NOATIME };
 
+/* What writeback does about a block that is pinned for write. */
+enum fs_pinned {
+	FS_PINNED_DEFAULT, /* of a pin: as the mount has it for its class */
+	FS_PINNED_BOUNCE,  /* a snapshot of it goes to another block */
+	FS_PINNED_WAIT,    /* fsync waits for the pin, transient_ms at most, then bounces */
+	FS_PINNED_FAIL,    /* the file is not written back: fsync gives -EBUSY */
+	FS_PINNED_SKIP,    /* writeback leaves it out and says nothing */
+};
+
 struct fs_options {
 	bool readonly;
 	unsigned commit_s;           /* age at which dirty data is written back; default 5 */
@@ -39,6 +48,10 @@ struct fs_options {
 	enum fs_atime atime;
 	unsigned dio_align;          /* 0: any; 512; 4096 */
 	uint64_t pin_limit;          /* bytes per user; 0: half the pool */
+	enum fs_pinned pinned_transient; /* writeback of blocks with such pins; not DEFAULT */
+	enum fs_pinned pinned_longterm;  /* the same, not WAIT; also for faultable pins */
+	bool allow_skip;             /* a pin may ask for FS_PINNED_SKIP */
+	unsigned transient_ms;       /* how long somebody may have to wait for a transient pin */
 	struct pool_options pool;
 };
 void fs_options_default(struct fs_options *o);
@@ -144,17 +157,18 @@ int fs_exchange_range(struct file *a, uint64_t off_a, struct file *b, uint64_t o
 
 /* ---- durability (writeback.c) ---- */
 
-/* Writeback of the inode, then commit; done is called once, maybe before it returns. */
+/* Writeback of the inode, then commit; done is called once, maybe before it returns. -EBUSY: pinned
+ * with FS_PINNED_FAIL, nothing was written. */
 void fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, int err), void *arg);
 /* The same, waiting (tests, internal). No lock may be held. */
 int fs_fsync_wait(struct fs *fs, struct inode *i, bool datasync);
-/* Writeback of everything dirty, one commit. */
+/* Writeback of everything dirty, one commit. -EBUSY: but for files that are pinned with FS_PINNED_FAIL. */
 int fs_sync(struct fs *fs);
 
 /* ---- counters, for status ---- */
 struct fs_counters {
-	uint64_t commits, writebacks, wb_blocks, bounced_blocks, pins, pinned_blocks, dirty_inodes,
-	    cached_inodes, live_extents;
+	uint64_t commits, writebacks, wb_blocks, bounced_blocks, skipped_blocks, pins, pinned_blocks,
+	    dirty_inodes, cached_inodes, live_extents;
 };
 void fs_counters(struct fs *fs, struct fs_counters *c);
 struct pool *fs_pool(struct fs *fs);

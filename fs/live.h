@@ -23,7 +23,8 @@
  *   LIVE_TAINTED    its holder went away without unpinning, DMA may still be
  *                   in flight: never taken by reference, always bounced
  *
- * An extent with pins stays in the map, clean or dirty, until the last pin is gone.
+ * An extent with pins stays in the map, clean or dirty, until the last pin is gone. What pins want of
+ * writeback is counted like the pins themselves, so nobody has to look for them.
  *
  * Protected by the inode's layout lock: shared to look up, exclusive to change.
  * Adjacent extents of equal kind, flags and pin counts whose blocks are adjacent
@@ -51,6 +52,7 @@ struct live_extent {
 	uint8_t flags;
 	uint32_t wpins;   /* write pins that cover it */
 	uint32_t rpins;   /* read pins that cover it */
+	uint32_t wait, fail, skip; /* how many of wpins want writeback to do that (pin.h) */
 };
 
 RB_HEAD(live_tree, live_extent);

@@ -166,7 +166,7 @@ count_pin(struct inode *i, const struct pin *pin, int sign)
 	uint64_t one = (uint64_t)(int64_t)sign;
 
 	__atomic_fetch_add(&pt->npins, one, __ATOMIC_RELAXED);
-	if (pin->write)
+	if (pin->count != COUNT_READ)
 		__atomic_fetch_add(&pt->nwpins, one, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&c->pins, one, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&c->pinned_blocks, one * pin->blocks, __ATOMIC_RELAXED);
@@ -195,6 +195,8 @@ pin_counts(struct inode *i, uint64_t *read, uint64_t *write)
 /* What the caller asked for, rounded out to blocks. */
 struct request {
 	struct file *file;
+	enum pin_class class;
+	enum pin_count count;
 	bool write, grow;
 	struct pin_range *range;
 	unsigned n;
@@ -217,22 +219,43 @@ range_end(const struct pin_range *r)
 }
 
 static int
-check_request(const struct file *f, enum pin_access access, unsigned flags, const struct pin_range *r,
-    unsigned n)
+check_request(const struct file *f, const struct pin_params *pp, const struct pin_range *r, unsigned n)
 {
 	int mode = f->flags & O_ACCMODE;
+	bool write = pp->access == PIN_WRITE;
 
-	if (!inode_is_reg(f->inode) || n == 0 || (flags & ~(unsigned)PIN_ALLOC) ||
-	    (access != PIN_READ && access != PIN_WRITE) || (access == PIN_READ && flags))
+	if (!inode_is_reg(f->inode) || n == 0 || (pp->flags & ~(unsigned)PIN_ALLOC) ||
+	    (!write && (pp->access != PIN_READ || pp->flags || pp->writeback != FS_PINNED_DEFAULT)) ||
+	    pp->class < PIN_TRANSIENT || pp->class > PIN_FAULTABLE ||
+	    pp->writeback > FS_PINNED_SKIP || (pp->writeback == FS_PINNED_WAIT && pp->class != PIN_TRANSIENT))
 		return -EINVAL;
 	for (unsigned k = 0; k < n; k++)
 		if (r[k].len == 0 || r[k].off > FILE_MAX_BYTES || r[k].len > FILE_MAX_BYTES - r[k].off)
 			return -EINVAL;
-	if (mode == O_WRONLY || (access == PIN_WRITE && mode != O_RDWR))
+	if (mode == O_WRONLY || (write && mode != O_RDWR))
 		return -EBADF;
-	if (access == PIN_WRITE && (f->inode->fs->opt.readonly || pool_readonly(f->inode->fs->pool)))
+	if (pp->writeback == FS_PINNED_SKIP && !f->inode->fs->opt.allow_skip)
+		return -EPERM;
+	if (write && (f->inode->fs->opt.readonly || pool_readonly(f->inode->fs->pool)))
 		return -EROFS;
 	return 0;
+}
+
+static enum pin_count
+how_counted(const struct fs_options *o, const struct pin_params *pp)
+{
+	static const enum pin_count count[] = {
+		[FS_PINNED_BOUNCE] = COUNT_BOUNCE,
+		[FS_PINNED_WAIT] = COUNT_WAIT,
+		[FS_PINNED_FAIL] = COUNT_FAIL,
+		[FS_PINNED_SKIP] = COUNT_SKIP,
+	};
+
+	if (pp->access == PIN_READ)
+		return COUNT_READ;
+	if (pp->writeback != FS_PINNED_DEFAULT)
+		return count[pp->writeback];
+	return count[pp->class == PIN_TRANSIENT ? o->pinned_transient : o->pinned_longterm];
 }
 
 /* Round out to blocks, and count these. */
@@ -390,7 +413,8 @@ make_pin(const struct request *q)
 	pin->blocks = q->blocks;
 	pin->uid = q->uid;
 	pin->tgid = q->tgid;
-	pin->write = q->write;
+	pin->class = (uint8_t)q->class;
+	pin->count = q->count;
 	pin->next = n;
 	n = 0;
 	for (unsigned k = 0; k < q->n; k++) {
@@ -430,15 +454,15 @@ count_everywhere(struct inode *i, const struct pin *pin, uint64_t reserved)
 			bool backed = (e->flags & LIVE_BACKED) != 0;
 			uint64_t need = backed ? e->len : 2 * e->len;
 
-			if (!pin->write) {
-				e->rpins++;
+			if (pin->count == COUNT_READ) {
+				live_count(e, COUNT_READ, 1);
 				continue;
 			}
 			if (!live_bounced(e)) {
 				bounce_join(pt, e->len, backed, need);
 				reserved -= need;
 			}
-			e->wpins++;
+			live_count(e, pin->count, 1);
 			live_change_flags(m, e, LIVE_DIRTY, 0);
 		}
 	}
@@ -506,13 +530,14 @@ try_pin(struct request *q, struct content_wait *w, uint64_t *id)
 }
 
 int
-pin_add(struct file *f, enum pin_access access, unsigned flags, struct pin_range *r, unsigned n,
+pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, unsigned n,
     const struct fs_cred *c, uint64_t *id)
 {
 	struct request q = {
 		.file = f,
-		.write = access == PIN_WRITE,
-		.grow = (flags & PIN_ALLOC) != 0,
+		.class = params->class,
+		.write = params->access == PIN_WRITE,
+		.grow = (params->flags & PIN_ALLOC) != 0,
 		.range = r,
 		.n = n,
 		.uid = c ? c->uid : 0,
@@ -522,9 +547,10 @@ pin_add(struct file *f, enum pin_access access, unsigned flags, struct pin_range
 	struct content_wait w = { 0 };
 	int err;
 
-	err = check_request(f, access, flags, r, n);
+	err = check_request(f, params, r, n);
 	if (err < 0)
 		return err;
+	q.count = how_counted(&i->fs->opt, params);
 	round_ranges(&q);
 	err = charge(i->fs, q.uid, q.blocks);
 	if (err < 0)
@@ -553,7 +579,7 @@ drop(struct inode *i, struct pin *pin, bool taint)
 	RB_REMOVE(pin_tree, &pt->pins, pin);
 	cds_list_del(&pin->file_link);
 	for (uint32_t k = 0; k < pin->next; k++)
-		pin_release(i, &pin->ext[k], pin->write, taint && pin->write);
+		pin_release(i, &pin->ext[k], pin->count, taint && pin->count != COUNT_READ);
 	count_pin(i, pin, -1);
 	uncharge(i->fs, pin->uid, pin->blocks);
 	free(pin);

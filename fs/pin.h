@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Pins: registrations over (open file, byte range, access). See
+/* Pins: registrations over (open file, byte range, access, class). See
  * doc/SEMANTICS.md for what they promise to clients.
  *
  * A write pin needs its blocks live and fixed: what is durable or a hole is
@@ -27,9 +27,23 @@ struct pin_range {
 
 enum { PIN_ALLOC = 1 }; /* a write pin may extend the file, as fallocate does */
 
-/* All ranges or none. -EINVAL beyond EOF or bad range, -EBADF not open for the access,
- * -EDQUOT, -ENOSPC. uid is charged. */
-int pin_add(struct file *f, enum pin_access access, unsigned flags, struct pin_range *r, unsigned n,
+/* For how long. */
+enum pin_class {
+	PIN_TRANSIENT = 1, /* the time of one I/O */
+	PIN_LONGTERM = 2,
+	PIN_FAULTABLE = 3, /* long, and the holder can tell which blocks it has stored to */
+};
+
+struct pin_params {
+	enum pin_access access;
+	enum pin_class class;
+	unsigned flags;          /* PIN_ALLOC */
+	enum fs_pinned writeback; /* of a write pin */
+};
+
+/* All ranges or none. -EINVAL beyond EOF, bad range, FS_PINNED_WAIT for a class that may last; -EBADF not open
+ * for the access; -EPERM FS_PINNED_SKIP is not allowed; -EDQUOT, -ENOSPC. uid is charged. */
+int pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, unsigned n,
     const struct fs_cred *c, uint64_t *id);
 /* -ENOENT: not a pin of this open file. */
 int pin_remove(struct file *f, uint64_t id);

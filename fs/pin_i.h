@@ -19,6 +19,10 @@ struct pin_ext {
 	uint64_t len;
 };
 
+/* What a live extent counts of a pin: one more read pin; or write pin, with what it wants of
+ * writeback. */
+enum pin_count { COUNT_READ, COUNT_BOUNCE, COUNT_WAIT, COUNT_FAIL, COUNT_SKIP };
+
 struct pin {
 	RB_ENTRY(pin) link;            /* pin_table.pins */
 	struct cds_list_head file_link; /* file->pins; P: layout lock exclusive */
@@ -28,7 +32,8 @@ struct pin {
 	uint64_t blocks;               /* charged to uid */
 	uid_t uid;
 	pid_t tgid;
-	bool write;
+	uint8_t class;                 /* enum pin_class */
+	enum pin_count count;
 	uint32_t next;                 /* elements of ext */
 	struct pin_ext ext[];
 };
@@ -89,6 +94,29 @@ live_bounced(const struct live_extent *e)
 	return e->wpins > 0 || (e->flags & LIVE_TAINTED);
 }
 
+/* What is to be done about it: where pins differ, the first of FAIL, SKIP, WAIT, BOUNCE. */
+static inline enum fs_pinned
+live_policy(const struct live_extent *e)
+{
+	return e->fail > 0 ? FS_PINNED_FAIL : e->skip > 0 ? FS_PINNED_SKIP :
+	    e->wait > 0 ? FS_PINNED_WAIT : FS_PINNED_BOUNCE;
+}
+
+/* One pin more, or (by -1) less. */
+static inline void
+live_count(struct live_extent *e, enum pin_count count, int by)
+{
+	uint32_t one = (uint32_t)by;
+
+	if (count == COUNT_READ)
+		e->rpins += one;
+	else
+		e->wpins += one;
+	e->wait += count == COUNT_WAIT ? one : 0;
+	e->fail += count == COUNT_FAIL ? one : 0;
+	e->skip += count == COUNT_SKIP ? one : 0;
+}
+
 static inline bool
 live_pinned(const struct live_extent *e)
 {
@@ -118,7 +146,7 @@ int pin_prepare_layout_lock(struct inode *i, bool write, const struct pin_range 
 /* quarantine.c: the end of pins. Layout lock exclusive. */
 
 /* One pin less on the blocks of x, wherever they are. taint: the holder has not said that it is done. */
-void pin_release(struct inode *i, const struct pin_ext *x, bool write, bool taint);
+void pin_release(struct inode *i, const struct pin_ext *x, enum pin_count count, bool taint);
 /* extent_freed_fn for an inode with pins: the durable map lets go of a run. What is pinned stays
  * allocated; the rest goes on the list of spares, if it is to become one, or is freed with the
  * transaction. */

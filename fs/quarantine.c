@@ -368,7 +368,7 @@ pin_extent_freed(void *arg, struct txn *t, fblk_t fblk, pblk_t pblk, uint64_t n)
 
 /* One pin less on [at, at+n), a part of an extent of the live map. */
 static void
-live_release(struct inode *i, fblk_t at, uint64_t n, bool write, bool taint)
+live_release(struct inode *i, fblk_t at, uint64_t n, enum pin_count count, bool taint)
 {
 	struct live_map *m = &i->live;
 	struct live_extent *e, whole;
@@ -381,11 +381,8 @@ live_release(struct inode *i, fblk_t at, uint64_t n, bool write, bool taint)
 	e = live_find(m, at);
 	bounced = live_bounced(e);
 	if (!taint && e->wpins + e->rpins == 1)
-		taint = held_note(i->fs->pool, e->pblk, e->len) && write;
-	if (write)
-		e->wpins--;
-	else
-		e->rpins--;
+		taint = held_note(i->fs->pool, e->pblk, e->len) && count != COUNT_READ;
+	live_count(e, count, -1);
 	if (taint)
 		live_change_flags(m, e, LIVE_TAINTED, 0);
 	if (bounced && !live_bounced(e)) {
@@ -402,7 +399,7 @@ live_release(struct inode *i, fblk_t at, uint64_t n, bool write, bool taint)
 }
 
 static void
-quarantine_release(struct inode *i, pblk_t pblk, uint64_t n, bool write, bool taint)
+quarantine_release(struct inode *i, pblk_t pblk, uint64_t n, enum pin_count count, bool taint)
 {
 	struct pin_table *pt = pin_table(i);
 	struct quarantined *q, *next;
@@ -413,10 +410,10 @@ quarantine_release(struct inode *i, pblk_t pblk, uint64_t n, bool write, bool ta
 	}
 	for (q = quarantine_find(pt, pblk); q && q->pblk < pblk + n; q = next) {
 		next = RB_NEXT(quarantine_tree, &pt->quarantine, q);
-		if (write)
-			q->wpins--;
-		else
+		if (count == COUNT_READ)
 			q->rpins--;
+		else
+			q->wpins--;
 		q->tainted |= taint;
 		if (q->wpins > 0 || q->rpins > 0)
 			continue;
@@ -427,7 +424,7 @@ quarantine_release(struct inode *i, pblk_t pblk, uint64_t n, bool write, bool ta
 }
 
 void
-pin_release(struct inode *i, const struct pin_ext *x, bool write, bool taint)
+pin_release(struct inode *i, const struct pin_ext *x, enum pin_count count, bool taint)
 {
 	fblk_t at = x->fblk, end = x->fblk + x->len, next;
 
@@ -439,14 +436,14 @@ pin_release(struct inode *i, const struct pin_ext *x, bool write, bool taint)
 
 		if (!e || e->fblk > at) {
 			next = e ? min_of(e->fblk, end) : end;
-			quarantine_release(i, pblk, next - at, write, taint);
+			quarantine_release(i, pblk, next - at, count, taint);
 			continue;
 		}
 		next = min_of(live_end(e), end);
 		if (e->kind == LIVE_HOLE || e->pblk + (at - e->fblk) != pblk)
-			quarantine_release(i, pblk, next - at, write, taint);
+			quarantine_release(i, pblk, next - at, count, taint);
 		else
-			live_release(i, at, next - at, write, taint);
+			live_release(i, at, next - at, count, taint);
 	}
 	live_merge(&i->live, x->fblk, x->len);
 }

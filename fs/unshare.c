@@ -62,7 +62,7 @@ finish_moves(struct inode *i)
 				live_change_flags(&i->live, e, 0, LIVE_DURABLE);
 		}
 		cds_list_del(&m->link);
-		pin_release(i, x, false, false);
+		pin_release(i, x, COUNT_READ, false);
 		free(m);
 	}
 	return 0;
@@ -213,7 +213,7 @@ move_durable(struct inode *i, const struct pin_ext *x, uint64_t *txn)
 	r = copy_map(i, &c, txn);
 	if (r < 0) {
 		rwl_wrlock(&i->layout_lock);
-		pin_release(i, &c.move->ext, false, false);
+		pin_release(i, &c.move->ext, COUNT_READ, false);
 		rwl_unlock(&i->layout_lock);
 	}
 	copy_free(i, &c, r == 0);

@@ -26,6 +26,9 @@
  *   BOUNCE    one more write pin            stays dirty, now LIVE_BACKED  stays dirty
  *   EVICT     LIVE_TAKEN                    leaves it; block discarded    dirty again
  *
+ * Where pins ask for it with FS_PINNED_FAIL or FS_PINNED_SKIP, take refuses the file, or leaves the
+ * extent alone. It stays dirty, so when those pins are gone it is written as if they had not been.
+ *
  * EVICT is a tainted block without pins: DMA of a dead holder may still store to it, so the file
  * moves off it. A write pin counts as dirty at every writeback, so a bounced extent keeps
  * LIVE_DIRTY; when its last pin goes it is an ordinary dirty extent, the next writeback takes it by
@@ -118,7 +121,7 @@ take_bounced(struct writeback *wb, struct live_extent *e)
 	if (r < 0)
 		return r;
 	if (how == WB_BOUNCE) {
-		e->wpins++;
+		live_count(e, COUNT_BOUNCE, 1);
 		/* If it was held by read pins and being tainted it had been counted before. */
 	} else {
 		bounce_leave(i, e->len, (e->flags & LIVE_BACKED) != 0);
@@ -137,13 +140,28 @@ take_bounced(struct writeback *wb, struct live_extent *e)
 	return r;
 }
 
+/* What those who pinned it for writing want done about it. */
 static int
-take_extent(struct writeback *wb, struct live_extent *e)
+take_pinned(struct writeback *wb, struct live_extent *e, const struct wb_want *want)
+{
+	switch (want->bounce ? FS_PINNED_BOUNCE : live_policy(e)) {
+	case FS_PINNED_FAIL:
+		return -EBUSY;
+	case FS_PINNED_SKIP:
+		wb->skipped += e->len;
+		return 0;
+	default: /* who waits has waited before */
+		return take_bounced(wb, e);
+	}
+}
+
+static int
+take_extent(struct writeback *wb, struct live_extent *e, const struct wb_want *want)
 {
 	int r;
 
 	if (e->kind == LIVE_DATA && live_bounced(e))
-		return take_bounced(wb, e);
+		return take_pinned(wb, e, want);
 	r = runs_room(wb, 1);
 	if (r < 0)
 		return r;
@@ -183,7 +201,7 @@ clear_tail(struct writeback *wb)
 
 /* The io lock shared and the layout lock exclusive are held. */
 static int
-take_content(struct writeback *wb)
+take_content(struct writeback *wb, const struct wb_want *want)
 {
 	struct inode *i = wb->inode;
 	struct live_extent *e;
@@ -196,7 +214,7 @@ take_content(struct writeback *wb)
 	for (e = live_find(&i->live, 0); e; e = live_next(&i->live, e)) {
 		if (!(e->flags & LIVE_DIRTY))
 			continue;
-		r = take_extent(wb, e);
+		r = take_extent(wb, e, want);
 		if (r < 0)
 			break;
 	}
@@ -204,7 +222,7 @@ take_content(struct writeback *wb)
 }
 
 int
-writeback_take(struct writeback *wb, struct inode *i, bool times)
+writeback_take(struct writeback *wb, struct inode *i, const struct wb_want *want)
 {
 	bool reg = inode_is_reg(i);
 	int r = 0;
@@ -214,6 +232,7 @@ writeback_take(struct writeback *wb, struct inode *i, bool times)
 	wb->space = WB_RUNS;
 	wb->nruns = 0;
 	wb->csums = wb->inline_csums;
+	wb->skipped = 0;
 	wb->size = 0;
 	wb->txn = 0;
 	if (reg) {
@@ -224,16 +243,18 @@ writeback_take(struct writeback *wb, struct inode *i, bool times)
 		}
 		rwl_rdlock(&i->io_lock);
 		rwl_wrlock(&i->layout_lock);
-		r = take_content(wb);
+		r = take_content(wb, want);
 	}
 	mtx_lock(&i->attr_lock);
-	wb->store = wb->nruns > 0 || (reg && wb->size != i->durable_size) || (i->attr_dirty && times);
+	wb->store = wb->nruns > 0 || (reg && wb->size != i->durable_size) || (i->attr_dirty && want->times);
 	wb->txn = i->last_fsync_txn;
 	mtx_unlock(&i->attr_lock);
 	if (reg) {
 		rwl_unlock(&i->layout_lock);
 		rwl_unlock(&i->io_lock);
 	}
+	if (wb->skipped > 0 && r == 0)
+		__atomic_fetch_add(&i->fs->counters.skipped_blocks, wb->skipped, __ATOMIC_RELAXED);
 	if (r < 0) {
 		writeback_undo(wb);
 		wb->txn = 0;
@@ -748,18 +769,18 @@ writeback_begin(const struct writeback *wb, struct txn *t)
 
 /* With the writeback lock held. -EAGAIN: as for writeback_take. */
 static int
-writeback_once(struct inode *i, bool times, uint64_t *txn)
+writeback_once(struct inode *i, const struct wb_want *want, uint64_t *txn)
 {
 	struct writeback wb;
 	struct txn t;
 	int r;
 
-	r = writeback_take(&wb, i, times);
+	r = writeback_take(&wb, i, want);
 	*txn = wb.txn;
 	if (r < 0)
 		return r;
 	if (writeback_idle(&wb)) {
-		if (times)
+		if (want->times)
 			writeback_clean(&wb);
 		writeback_finish(&wb);
 		return 0;
@@ -782,7 +803,7 @@ writeback_once(struct inode *i, bool times, uint64_t *txn)
 }
 
 int
-writeback_run(struct inode *i, bool times, uint64_t *txn)
+writeback_run(struct inode *i, const struct wb_want *want, uint64_t *txn)
 {
 	int r;
 
@@ -792,7 +813,7 @@ writeback_run(struct inode *i, bool times, uint64_t *txn)
 	}
 	for (;;) {
 		writeback_lock(i);
-		r = writeback_once(i, times, txn);
+		r = writeback_once(i, want, txn);
 		writeback_unlock(i);
 		if (r != -EAGAIN)
 			return r;
@@ -807,5 +828,7 @@ writeback_run(struct inode *i, bool times, uint64_t *txn)
 int
 writeback_inode(struct inode *i, uint64_t *txn)
 {
-	return writeback_run(i, true, txn);
+	const struct wb_want want = { .times = true, .bounce = true };
+
+	return writeback_run(i, &want, txn);
 }

@@ -19,7 +19,7 @@
 
 #include "fs/fs.h"
 
-/* *txn: the transaction whose commit makes it durable (also if nothing was dirty: the one that
+/* For who needs an image of the file: pins have no say. *txn: the transaction whose commit makes it durable (also if nothing was dirty: the one that
  * holds its newest change). Takes LOCK_WRITEBACK of the inode: no lock may be held. */
 int writeback_inode(struct inode *i, uint64_t *txn);
 /* Start and stop the background thread: writes back what is older than commit_s, everything

@@ -24,6 +24,12 @@ struct wb_run {
 	enum wb_how how;
 };
 
+/* What somebody wants written back. */
+struct wb_want {
+	bool times;    /* also if nothing but times has changed: not for fdatasync */
+	bool bounce;   /* pinned blocks are bounced, whatever their pins say */
+};
+
 #define WB_RUNS 8u
 #define WB_CSUMS 64u
 
@@ -33,6 +39,7 @@ struct writeback {
 	struct wb_run *run;
 	size_t nruns, space;
 	uint32_t *csums;
+	uint64_t skipped;      /* blocks that pins had left out */
 	uint64_t size;         /* of the file, when it was taken */
 	uint64_t txn;          /* what has to be committed; set by apply, or by take if there is nothing to do */
 	bool store;            /* even if no run was taken: the inode's item has to be written */
@@ -42,10 +49,9 @@ struct writeback {
 };
 
 /* Phase 1. LOCK_WRITEBACK of the inode is held; it has to be excluded
- * (writeback_lock, or the inode is in the set of a sync) until apply or undo. times: also if
- * nothing but times has changed. 0, or an error: then nothing is taken. -EAGAIN: wb->txn has to be committed
- * first. */
-int writeback_take(struct writeback *wb, struct inode *i, bool times);
+ * (writeback_lock, or the inode is in the set of a sync) until apply or undo. 0, or an
+ * error: then nothing is taken. -EAGAIN: wb->txn has to be committed first. -EBUSY: pins with FS_PINNED_FAIL. */
+int writeback_take(struct writeback *wb, struct inode *i, const struct wb_want *want);
 static inline bool
 writeback_idle(const struct writeback *wb)
 {
@@ -71,8 +77,8 @@ void writeback_undo(struct writeback *wb);
 /* After it, without locks but LOCK_WRITEBACK. */
 void writeback_finish(struct writeback *wb);
 
-/* All of it, as writeback_inode(). times false: for fdatasync. */
-int writeback_run(struct inode *i, bool times, uint64_t *txn);
+/* All of it. */
+int writeback_run(struct inode *i, const struct wb_want *want, uint64_t *txn);
 
 static inline void
 writeback_test_point(struct inode *i, enum writeback_point at)

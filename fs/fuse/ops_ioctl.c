@@ -261,6 +261,7 @@ do_status(const struct call *c)
 		.pins = n.pins, .pinned_blocks = n.pinned_blocks, .dirty_inodes = n.dirty_inodes,
 		.cached_inodes = n.cached_inodes, .live_extents = n.live_extents, .commits = n.commits,
 		.writebacks = n.writebacks, .written_blocks = n.wb_blocks, .bounced_blocks = n.bounced_blocks,
+		.skipped_blocks = n.skipped_blocks,
 		.requests = session_requests(c->front->session),
 		.held_blocks = held_waiting(p),
 		.pool_dev = c->front->pool_dev, .pool_ino = c->front->pool_ino,
@@ -412,6 +413,12 @@ process_of(pid_t tid)
 	return tgid;
 }
 
+_Static_assert((int)PIN_TRANSIENT == PINFS_PIN_TRANSIENT && (int)PIN_LONGTERM == PINFS_PIN_LONGTERM &&
+    (int)PIN_FAULTABLE == PINFS_PIN_FAULTABLE, "classes of pins");
+_Static_assert((int)FS_PINNED_DEFAULT == PINFS_WRITEBACK_DEFAULT && (int)FS_PINNED_BOUNCE == PINFS_WRITEBACK_BOUNCE &&
+    (int)FS_PINNED_WAIT == PINFS_WRITEBACK_WAIT && (int)FS_PINNED_FAIL == PINFS_WRITEBACK_FAIL &&
+    (int)FS_PINNED_SKIP == PINFS_WRITEBACK_SKIP, "what writeback does about pinned blocks");
+
 static int
 check_pin(const struct call *c, const struct pinfs_pin *o)
 {
@@ -420,7 +427,8 @@ check_pin(const struct call *c, const struct pinfs_pin *o)
 	if (c->in_size != PINFS_PIN_SIZE(o->nranges) || o->size != c->in_size)
 		return -EINVAL;
 	if ((o->flags & ~(uint32_t)PINFS_PIN_ALLOC) || !RESERVED_OK(*o) || o->reserved32 ||
-	    o->pin_class != PINFS_PIN_LONGTERM || o->writeback != PINFS_WRITEBACK_DEFAULT)
+	    o->pin_class < PINFS_PIN_TRANSIENT || o->pin_class > PINFS_PIN_FAULTABLE ||
+	    o->writeback > PINFS_WRITEBACK_SKIP)
 		return -EINVAL;
 	if (o->access != PINFS_ACCESS_READ && o->access != PINFS_ACCESS_READWRITE)
 		return -EINVAL;
@@ -442,6 +450,7 @@ do_pin(const struct call *c)
 	struct pin_range r[PINFS_PIN_RANGES_MAX];
 	struct pinfs_pin *o = (struct pinfs_pin *)room;
 	struct deferred *d = NULL;
+	struct pin_params params;
 	struct fs_cred cred;
 	bool writes;
 	int err;
@@ -459,8 +468,13 @@ do_pin(const struct call *c)
 	front_cred(c->req, &cred);
 	cred.tgid = process_of(cred.tgid);
 	session_long_request();
-	err = pin_add(c->file, writes ? PIN_WRITE : PIN_READ, o->flags & PINFS_PIN_ALLOC ? PIN_ALLOC : 0, r, o->nranges,
-	    &cred, (uint64_t *)&o->id);
+	params = (struct pin_params){
+		.access = writes ? PIN_WRITE : PIN_READ,
+		.class = (enum pin_class)o->pin_class,
+		.flags = o->flags & PINFS_PIN_ALLOC ? PIN_ALLOC : 0,
+		.writeback = (enum fs_pinned)o->writeback,
+	};
+	err = pin_add(c->file, &params, r, o->nranges, &cred, (uint64_t *)&o->id);
 	if (err < 0)
 		return err;
 	for (uint32_t k = 0; k < o->nranges; k++)

@@ -378,6 +378,7 @@ do_close(struct run *r, const struct op_def *op, struct promise *p)
 static int
 pin(struct run *r, const char *name, struct held **out)
 {
+	const struct pin_params params = { .access = PIN_WRITE, .class = PIN_TRANSIENT };
 	struct pin_range range = { 0 };
 	int err = hold(r, name, out);
 
@@ -386,7 +387,7 @@ pin(struct run *r, const char *name, struct held **out)
 	range.len = size_of((*out)->file);
 	if (range.len == 0)
 		return -EINVAL;
-	return pin_add((*out)->file, PIN_WRITE, 0, &range, 1, &cred, &(*out)->pin);
+	return pin_add((*out)->file, &params, &range, 1, &cred, &(*out)->pin);
 }
 
 static int

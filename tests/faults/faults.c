@@ -204,11 +204,12 @@ do_list(void)
 static int
 pin_store(struct file *f, struct object *o, const struct step *s)
 {
+	const struct pin_params params = { .access = PIN_WRITE, .class = PIN_TRANSIENT, .flags = PIN_ALLOC };
 	struct pin_range range = { .off = s->a, .len = s->b };
 	uint64_t id, end = s->a + s->b;
 	int r;
 
-	r = pin_add(f, PIN_WRITE, PIN_ALLOC, &range, 1, &cred, &id);
+	r = pin_add(f, &params, &range, 1, &cred, &id);
 	if (r < 0)
 		return r;
 	if (o->size < end) {

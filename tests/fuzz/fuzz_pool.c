@@ -291,6 +291,7 @@ in_file(struct run *u, uint8_t op)
 	uint64_t off = fuzz_offset(u->in), len = fuzz_offset(u->in), id;
 	struct pin_range range = { .off = off, .len = len };
 	struct map_extent x[4];
+	struct pin_params pp;
 	struct stat st = { .st_size = (off_t)off };
 	char name[8];
 
@@ -314,8 +315,11 @@ in_file(struct run *u, uint8_t op)
 	case 8: map_extents(u->f[a]->inode, off, len, x, 4); break;
 	case 9:
 		range.len = min_of(len, (uint64_t)1 << 20);
-		if (pin_add(u->f[a], op & 1 ? PIN_READ : PIN_WRITE, op & 1 ? 0 : PIN_ALLOC, &range, 1, &root_cred, &id) == 0 &&
-		    (op & 2))
+		pp.access = op & 1 ? PIN_READ : PIN_WRITE;
+		pp.class = (enum pin_class)(fuzz_u8(u->in) % 4);
+		pp.flags = op & 1 ? 0 : PIN_ALLOC;
+		pp.writeback = (enum fs_pinned)(fuzz_u8(u->in) % 6);
+		if (pin_add(u->f[a], &pp, &range, 1, &root_cred, &id) == 0 && (op & 2))
 			pin_remove(u->f[a], id);
 		break;
 	case 10: fs_sync(u->fs); break;

@@ -293,7 +293,7 @@ map_fs(unsigned slot, uint64_t len)
 {
 	struct slot *s = &b.slot[slot];
 	struct pin_range range = { .len = len };
-	int n, err = pin_add(s->file, PIN_WRITE, 0, &range, 1, &cred, &s->pin);
+	int n, err = pin_add(s->file, &(struct pin_params){ PIN_WRITE, PIN_TRANSIENT, 0, 0 }, &range, 1, &cred, &s->pin);
 
 	if (err)
 		return err;

@@ -197,7 +197,7 @@ pin(struct file *f, enum pin_access access, uint64_t off, uint64_t len, uint64_t
 {
 	struct pin_range r = { .off = off, .len = len };
 
-	ck_assert_ok(pin_add(f, access, 0, &r, 1, &unit_cred, id));
+	ck_assert_ok(unit_pin(f, access, &r, 1, id));
 	ck_assert_uint_ge(r.ext_len, len);
 	*at = (uint8_t *)pool_block(fs_pool(fs), 0) + r.pool_off;
 }

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "fs/pin.h"
 
 /* ---- model ------------------------------------------------------------------- */
 
@@ -286,7 +285,7 @@ op_pin(struct model *m, struct model_file *mf)
 		mf->pin[slot] = 0;
 		return;
 	}
-	r = pin_add(mf->f, below(m, 3) ? PIN_WRITE : PIN_READ, 0, &pr, 1, &unit_cred, &mf->pin[slot]);
+	r = unit_pin(mf->f, below(m, 3) ? PIN_WRITE : PIN_READ, &pr, 1, &mf->pin[slot]);
 	if (r < 0) {
 		ck_assert(r == -ENOSPC || r == -EINVAL);
 		mf->pin[slot] = 0;
@@ -829,7 +828,7 @@ race_pinner(void *arg)
 	while (!__atomic_load_n(&r->done, __ATOMIC_ACQUIRE)) {
 		struct pin_range pr = { .off = unit_random(&rnd) % 150000, .len = 10000 };
 
-		ck_assert_ok(pin_add(r->f, unit_random(&rnd) % 2 ? PIN_READ : PIN_WRITE, 0, &pr, 1, &unit_cred, &id));
+		ck_assert_ok(unit_pin(r->f, unit_random(&rnd) % 2 ? PIN_READ : PIN_WRITE, &pr, 1, &id));
 		ck_assert_ok(pin_remove(r->f, id));
 	}
 	return NULL;

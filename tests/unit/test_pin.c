@@ -315,10 +315,10 @@ START_TEST(test_limits)
 	ck_assert_uint_eq(fs_options(fs)->pin_limit, 4 << 20);
 	unit_fill(f, 0, 4 * BLK + 5, 'a');
 	/* All or none. */
-	ck_assert_err(pin_add(f, PIN_WRITE, 0, r, 3, &unit_cred, &id), EINVAL);
+	ck_assert_err(unit_pin(f, PIN_WRITE, r, 3, &id), EINVAL);
 	ck_assert_uint_eq(counters(fs).pins, 0);
 	ck_assert_uint_eq(unit_reserved_blocks(fs), 0);
-	ck_assert_ok(pin_add(f, PIN_WRITE, 0, r, 2, &unit_cred, &id));
+	ck_assert_ok(unit_pin(f, PIN_WRITE, r, 2, &id));
 	ck_assert_uint_eq(r[0].off, 0);
 	ck_assert_uint_eq(r[0].len, BLK);
 	ck_assert_ok(pin_remove(f, id));

@@ -7,22 +7,30 @@
 
 #include "tests/unit/unit_file.h"
 
-/* Mounted so that the background thread does nothing by itself; domain -1: what it is. */
+/* Mounted so that the background thread does nothing by itself; otherwise as opt says. */
 static inline struct fs *
-unit_mount_domain(const char *path, int domain)
+unit_mount_options(const char *path, struct fs_options opt)
 {
-	struct fs_options opt;
 	struct pool_error err;
 	struct fs *fs = unit_mount(path);
 	int r;
 
 	ck_assert_ok(fs_umount(fs));
-	fs_options_default(&opt);
 	opt.commit_s = 3600;
-	opt.pool.domain = domain;
 	r = fs_mount(&fs, path, &opt, &err);
 	ck_assert_msg(r == 0, "mount %s: %s", path, err.text);
 	return fs;
+}
+
+/* domain -1: what it is. */
+static inline struct fs *
+unit_mount_domain(const char *path, int domain)
+{
+	struct fs_options opt;
+
+	fs_options_default(&opt);
+	opt.pool.domain = domain;
+	return unit_mount_options(path, opt);
 }
 
 static inline struct fs *

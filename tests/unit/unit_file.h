@@ -10,6 +10,7 @@
 
 #include "fs/check.h"
 #include "fs/fs.h"
+#include "fs/pin.h"
 #include "tests/unit/unit.h"
 
 static const struct fs_cred unit_cred = { .fsetid = true };
@@ -101,6 +102,15 @@ unit_size(struct file *f)
 
 	inode_stat(f->inode, &st);
 	return (uint64_t)st.st_size;
+}
+
+/* Pin n ranges as a mount without options does. */
+static inline int
+unit_pin(struct file *f, enum pin_access access, struct pin_range *r, unsigned n, uint64_t *id)
+{
+	const struct pin_params params = { .access = access, .class = PIN_TRANSIENT };
+
+	return pin_add(f, &params, r, n, &unit_cred, id);
 }
 
 static inline void

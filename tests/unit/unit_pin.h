@@ -32,7 +32,8 @@ try_pin(struct file *f, enum pin_access access, unsigned flags, uint64_t off, ui
     struct pin_range *range)
 {
 	*range = (struct pin_range){ .off = off, .len = len };
-	return pin_add(f, access, flags, range, 1, &unit_cred, id);
+	return pin_add(f, &(struct pin_params){ access, PIN_TRANSIENT, flags, FS_PINNED_DEFAULT }, range, 1,
+	    &unit_cred, id);
 }
 
 /* The same, for a range that lies in one piece: where. */
