@@ -210,6 +210,18 @@ delete_orphans(struct fs *fs)
 
 /* ---- mount ---- */
 
+/* An fsync that leaves blocks out and says success must not surprise anybody. */
+static void
+log_skip(const struct fs_options *o)
+{
+	if (o->pinned_transient == FS_PINNED_SKIP)
+		pinfs_log(LOG_WARNING, "writeback_transient=skip: fsync leaves out blocks with transient pins");
+	if (o->pinned_longterm == FS_PINNED_SKIP)
+		pinfs_log(LOG_WARNING, "writeback_longterm=skip: fsync leaves out blocks with long-term pins");
+	if (o->allow_skip)
+		pinfs_log(LOG_WARNING, "allow_skip: fsync leaves out blocks whose pin asks for it");
+}
+
 /* The struct and what needs no pool. */
 static int
 fs_new(struct fs **out, const struct fs_options *opt)
@@ -316,6 +328,7 @@ fs_mount(struct fs **out, const char *path, const struct fs_options *opt, struct
 		fs_free(fs);
 		return r;
 	}
+	log_skip(opt);
 	*out = fs;
 	return 0;
 }

@@ -194,6 +194,34 @@ set_pin_limit(struct mount_options *o, const char *value, int arg)
 }
 
 static int
+set_pinned(struct mount_options *o, const char *value, int longterm)
+{
+	static const enum fs_pinned how[] = { FS_PINNED_BOUNCE, FS_PINNED_FAIL, FS_PINNED_SKIP, FS_PINNED_WAIT };
+	/* nobody knows when a long-term pin ends */
+	int i = word_index(longterm ? "bounce|fail|skip" : "bounce|fail|skip|wait", value);
+
+	if (i >= 0)
+		*(longterm ? &o->fs.pinned_longterm : &o->fs.pinned_transient) = how[i];
+	return min_of(i, 0);
+}
+
+static int
+set_transient_ms(struct mount_options *o, const char *value, int arg)
+{
+	(void)arg;
+	return parse_number(value, 1, 3600 * 1000, &o->fs.transient_ms);
+}
+
+static int
+set_allow_skip(struct mount_options *o, const char *value, int arg)
+{
+	(void)value;
+	(void)arg;
+	o->fs.allow_skip = true;
+	return 0;
+}
+
+static int
 set_threads(struct mount_options *o, const char *value, int arg)
 {
 	(void)arg;
@@ -216,6 +244,12 @@ static const struct option options[] = {
 	{ "dio_align", set_dio_align, 0, "0|512|4096", "what O_DIRECT has to be aligned to (default 0: nothing)" },
 	{ "domain", set_domain, 0, "volatile|pagecache|pmem", "how a store becomes durable (default: found out)" },
 	{ "pin_limit", set_pin_limit, 0, "SIZE", "bytes that a user may have pinned (default half the pool)" },
+	{ "writeback_transient", set_pinned, false, "bounce|wait|fail|skip",
+	    "writeback of blocks with transient pins (default bounce)" },
+	{ "writeback_longterm", set_pinned, true, "bounce|fail|skip",
+	    "of those with longer ones; wait is for transient pins only" },
+	{ "transient_ms", set_transient_ms, 0, "MS", "how long a transient pin is waited for at most (default 1000)" },
+	{ "allow_skip", set_allow_skip, 0, NULL, "a pin may have its blocks left out of fsync: for study" },
 	{ "relatime", set_atime, FS_ATIME_RELATIME, NULL, "access times move now and then (the default)" },
 	{ "noatime", set_atime, FS_ATIME_NOATIME, NULL, "access times don't move" },
 	{ "strictatime", set_atime, FS_ATIME_STRICT, NULL, "access times move with every read" },
@@ -283,7 +317,7 @@ static int
 parse_one(struct mount_options *o, char *text, char *why, size_t size)
 {
 	char *value = strchr(text, '=');
-	char valid[512];
+	char valid[768];
 
 	if (strncmp(text, "x-", 2) == 0 || strncmp(text, "comment=", 8) == 0)
 		return 0;

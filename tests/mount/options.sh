@@ -15,6 +15,7 @@ must_say 'commit' mnt commit=soon
 must_say 'dax' mnt dax=perhaps
 must_say 'domain' mnt domain=paper
 must_say 'dio_align' mnt dio_align=777
+must_say 'transient pins only' mnt writeback_longterm=wait
 ! is_mounted "$MNT" || fail "mounted all the same"
 must_say 'no such|not found|exist' pinfs "$WORK/none" "$MNT"
 must_say 'no such|not found|exist' pinfs "$POOL" "$WORK/none"

@@ -67,6 +67,10 @@ START_TEST(defaults)
 	ck_assert_int_eq(o.fs.atime, FS_ATIME_RELATIME);
 	ck_assert_uint_eq(o.fs.dio_align, 0);
 	ck_assert_uint_eq(o.fs.pin_limit, 0);
+	ck_assert_int_eq(o.fs.pinned_transient, FS_PINNED_BOUNCE);
+	ck_assert_int_eq(o.fs.pinned_longterm, FS_PINNED_BOUNCE);
+	ck_assert_uint_eq(o.fs.transient_ms, 1000);
+	ck_assert(!o.fs.allow_skip);
 	ck_assert_int_eq(o.fs.pool.domain, -1);
 	ck_assert_uint_eq(o.threads, 0);
 	ck_assert_uint_gt(o.attr_timeout, 60);
@@ -102,6 +106,39 @@ START_TEST(values)
 	ck_assert_int_eq(o.fs.dax, FS_DAX_INODE);
 	ck_assert_uint_eq(o.fs.dio_align, 4096);
 	ck_assert_int_eq(o.fs.pool.domain, DOMAIN_PAGECACHE);
+}
+END_TEST
+
+START_TEST(pinned)
+{
+	static const struct { const char *word; enum fs_pinned how; } words[] = {
+		{ "bounce", FS_PINNED_BOUNCE }, { "wait", FS_PINNED_WAIT }, { "fail", FS_PINNED_FAIL },
+		{ "skip", FS_PINNED_SKIP },
+	};
+	char text[64];
+
+	for (size_t k = 0; k < sizeof(words) / sizeof(words[0]); k++) {
+		snprintf(text, sizeof(text), "writeback_transient=%s", words[k].word);
+		ok(text);
+		ck_assert_int_eq(o.fs.pinned_transient, words[k].how);
+		ck_assert_int_eq(o.fs.pinned_longterm, FS_PINNED_BOUNCE);
+	}
+	for (size_t k = 0; k < sizeof(words) / sizeof(words[0]); k++) {
+		snprintf(text, sizeof(text), "writeback_longterm=%s", words[k].word);
+		if (words[k].how == FS_PINNED_WAIT)
+			continue;
+		ok(text);
+		ck_assert_int_eq(o.fs.pinned_longterm, words[k].how);
+		ck_assert_int_eq(o.fs.pinned_transient, FS_PINNED_SKIP);
+	}
+	refused("writeback_longterm=wait", "writeback_longterm wait bounce|fail|skip transient only");
+	refused("writeback_transient=", "bounce|wait|fail|skip");
+	ck_assert(!o.fs.allow_skip);
+	ok("allow_skip,transient_ms=250");
+	ck_assert(o.fs.allow_skip);
+	ck_assert_uint_eq(o.fs.transient_ms, 250);
+	refused("transient_ms=0", "transient_ms MS");
+	refused("allow_skip=yes", "allow_skip no value");
 }
 END_TEST
 
@@ -278,7 +315,7 @@ main(void)
 {
 	Suite *s = suite_create("options");
 	TCase *t = tcase_create("options");
-	const TTest *const tests[] = { defaults, nothing, values, sizes, limits, bad_values, unknown,
+	const TTest *const tests[] = { defaults, nothing, values, pinned, sizes, limits, bad_values, unknown,
 		refusal_keeps_message_whole, long_option, escapes, last_one_wins, fstab_words, kernel, kernel_others,
 		kernel_never_overflows, help_names_all };
 
