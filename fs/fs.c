@@ -454,6 +454,7 @@ fs_statfs(struct fs *fs, struct statvfs *st)
 	struct alloc_stats a;
 	struct root_block root;
 
+	held_check_all(fs->pool);
 	alloc_stats(pool_alloc(fs->pool), &a);
 	pool_counters(fs->pool, &ninodes, &data_blocks, &node_blocks);
 	pool_root(fs->pool, &root);

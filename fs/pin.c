@@ -579,7 +579,7 @@ drop(struct inode *i, struct pin *pin, bool taint)
 	RB_REMOVE(pin_tree, &pt->pins, pin);
 	cds_list_del(&pin->file_link);
 	for (uint32_t k = 0; k < pin->next; k++)
-		pin_release(i, &pin->ext[k], pin->count, taint && pin->count != COUNT_READ);
+		pin_release(i, &pin->ext[k], pin->count, taint);
 	count_pin(i, pin, -1);
 	uncharge(i->fs, pin->uid, pin->blocks);
 	free(pin);

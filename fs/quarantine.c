@@ -17,6 +17,9 @@
  *                               maps. Such a block is held (pmem/held.h): it is free when nobody has
  *                               it locked, and then its range of the pool file is hole-punched
  *                               first. Late DMA ends in a page that is no part of the pool any more.
+ *                               (The blocks of a read pin that ended like this are held, and no more: what
+ *                               is sent late must not be another file's content, but the block is what
+ *                               it was.)
  *
  * A tainted block that is still in the file goes the same way after the next writeback has
  * copied its content (writeback.c).
@@ -430,6 +433,10 @@ pin_release(struct inode *i, const struct pin_ext *x, enum pin_count count, bool
 
 	if (x->pblk == PBLK_NONE)
 		return;
+	if (taint && count == COUNT_READ) {
+		held_mark(i->fs->pool, x->pblk, x->len);
+		taint = false;
+	}
 	for (; at < end; at = next) {
 		struct live_extent *e = live_find(&i->live, at);
 		pblk_t pblk = x->pblk + (at - x->fblk);

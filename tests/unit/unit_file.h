@@ -11,6 +11,7 @@
 #include "fs/check.h"
 #include "fs/fs.h"
 #include "fs/pin.h"
+#include "pmem/held.h"
 #include "tests/unit/unit.h"
 
 static const struct fs_cred unit_cred = { .fsetid = true };
@@ -55,6 +56,7 @@ unit_free_blocks(struct fs *fs)
 		ck_assert_ok(fs_sync(fs));
 		ck_assert_ok(txn_commit_wait(fs_pool(fs), txn_open_number(fs_pool(fs))));
 	}
+	held_check_all(fs_pool(fs));
 	alloc_stats(pool_alloc(fs_pool(fs)), &st);
 	return st.free;
 }
