@@ -367,8 +367,7 @@ domain_flush_range(struct domain *d, void *addr, size_t len)
 	switch (d->kind) {
 	case DOMAIN_PMEM:
 		pmem_persist(addr, len);
-		if (len > 0)
-			record(d, DOMAIN_FLUSH, off, len);
+		record(d, DOMAIN_FLUSH, off, len);
 		record(d, DOMAIN_BARRIER, 0, 0);
 		return 0;
 	case DOMAIN_VOLATILE:
@@ -379,14 +378,6 @@ domain_flush_range(struct domain *d, void *addr, size_t len)
 		break;
 	}
 	return len > 0 ? file_sync(d, &range, 1) : 0;
-}
-
-int
-domain_settle(struct domain *d)
-{
-	struct sync_range all = { 0, d->len };
-
-	return d->kind == DOMAIN_PAGECACHE ? file_sync(d, &all, 1) : domain_flush_range(d, d->base, 0);
 }
 
 void

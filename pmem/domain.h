@@ -55,11 +55,6 @@ int domain_flush_set(struct domain *d, struct flush_set *fs);
 /* One small range (a root slot), with a barrier after it. */
 int domain_flush_range(struct domain *d, void *addr, size_t len);
 
-/* A barrier for what was stored before this process came: a daemon that was killed may have left stores that
- * everybody sees and a power failure would take back. In the pmem domain it has written them
- * back itself. -EIO. */
-int domain_settle(struct domain *d);
-
 /* Bulk stores into the pool. In the pmem domain non-temporal and already
  * written back (the barrier at commit is all they still need). */
 void domain_copy(struct domain *d, void *dst, const void *src, size_t len);

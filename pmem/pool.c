@@ -71,6 +71,17 @@ read_root(struct pool *p, const char *path, struct pool_error *err)
 	return 0;
 }
 
+/* The root that was read, and what was stored to dax files, may be in the page cache only, left there by a daemon
+ * that was killed; but the next commit goes to the other slot and reuses blocks. In the pmem domain whoever
+ * stored has written it back, in the same breath; a root is worth being sure of. */
+static int
+settle(struct pool *p)
+{
+	bool all = domain_kind(p->domain) == DOMAIN_PAGECACHE;
+
+	return domain_flush_range(p->domain, p->base, all ? p->file.map_len : ROOT_SLOTS * BLK_SIZE);
+}
+
 static int
 make_parts(struct pool *p, const struct pool_options *opt)
 {
@@ -85,10 +96,8 @@ make_parts(struct pool *p, const struct pool_options *opt)
 	ret = domain_open(&p->domain, kind, p->file.fd, p->base, p->file.map_len);
 	if (ret == 0 && opt->record)
 		domain_record(p->domain, opt->record, opt->record_arg);
-	/* The root that was read, or what was stored to dax files, may be in the page cache only, left there by
-	 * a daemon that was killed. The next commit goes to the other slot and reuses blocks. */
 	if (ret == 0 && !p->readonly)
-		ret = domain_settle(p->domain);
+		ret = settle(p);
 	if (ret == 0)
 		ret = alloc_new(&p->alloc, POOL_FIRST_BLOCK, p->nblocks);
 	if (ret == 0 && p->file.sparse)

@@ -670,6 +670,7 @@ START_TEST(settles)
 	opt.flags = 0;
 	opt.domain = DOMAIN_PMEM;
 	ck_assert_ok(pool_open(&p, path, &opt, NULL));
+	ck_assert_uint_eq(seen.flushed, ROOT_SLOTS * BLK_SIZE);
 	ck_assert_uint_eq(seen.barriers, 2);
 	pool_close(p);
 }
