@@ -57,22 +57,32 @@ struct rec {
 };
 
 struct record {
-	const uint8_t *pool;   /* the pool's file, mapped */
+	uint8_t *pool;         /* the pool's file, mapped */
 	uint8_t *seen;         /* as of the newest store in the record */
 	struct rec *rec;
 	size_t nrec, room;
 	uint8_t (*data)[LINE];
 	size_t ndata, data_room;
+	bool pmem;             /* the domain */
 	enum plant plant;
 	unsigned plant_skip;   /* flushes to pass before the one that is left out */
+	/* Where the daemon is killed: after so many events; 0: nowhere. What the file holds then. */
+	unsigned kill_at, nevents;
+	uint8_t *killed;
+	size_t killed_nrec;    /* 0: that point was not reached */
+	unsigned begun, ended; /* operations */
+	unsigned killed_begun, killed_ended;
 	bool root_flushed;
 	pthread_mutex_t lock;  /* not one of pmem/lock.h: it may be taken under any of those */
 };
 
-void record_init(struct record *r, const uint8_t *pool);
+void record_init(struct record *r, uint8_t *pool);
 void record_free(struct record *r);
 /* Begin again: what the pool's file holds now is on the medium. */
-void record_start(struct record *r, enum plant plant, unsigned plant_skip);
+void record_start(struct record *r, bool pmem, enum plant plant, unsigned plant_skip, unsigned kill_at);
+/* Go back to where the daemon was killed: the record ends there, and the file is what it was. The pool is not
+ * mounted. False: that point was not reached. */
+bool record_kill(struct record *r);
 /* For struct pool_options: follow what is done to the pool. */
 domain_record_fn record_event;
 /* A client has stored to memory that it has mapped; the stores are noted at the latest at the next
@@ -140,7 +150,6 @@ look_data(const struct look *l, const struct seen_file *f)
 /* What an operation has promised when it returned. */
 struct promise {
 	bool all;               /* everything that was done before is durable */
-	bool restart;           /* likewise, but for what was stored to dax files */
 	uint64_t ino;           /* this file's content is, and its names and attributes; 0: none */
 	uint64_t data_ino;      /* this file's content is, nothing else */
 	uint64_t with_names;    /* whoever sees the names as of now, sees this file's content as of now or later */
@@ -185,6 +194,7 @@ extern const unsigned nops;
 const struct op_def *op_find(const char *name, size_t len);
 /* What a pool holds to begin with. */
 void ops_prepare(struct fs *fs);
+extern const struct op_def op_restart;
 /* Release what is held, pins included. */
 void ops_close(struct run *r);
 
@@ -193,7 +203,8 @@ int crash_mount(struct fs **out, const char *path, enum domain_kind domain, stru
     struct pool_error *err);
 /* Make a pool with what ops_prepare puts there. */
 void crash_mkpool(const char *path);
-/* Run the operations of r on the pool, which is not mounted, and unmount it. */
+/* Run the operations of r on the pool, which is not mounted, and unmount it. If the record has a point where the
+ * daemon is killed, then after that a restart and the rest of the operations. */
 void run_sequence(struct run *r);
 void run_free(struct run *r);
 

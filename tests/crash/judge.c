@@ -70,7 +70,7 @@ fsck(const char *path)
 static bool
 promises_content(const struct promise *p, const struct seen_file *f)
 {
-	return p->all || (p->restart && !f->dax) || p->ino == f->ino || p->data_ino == f->ino;
+	return p->all || p->ino == f->ino || p->data_ino == f->ino;
 }
 
 /* Content of f is at least that of operation ..., if `ended` has returned and names are those after j. */

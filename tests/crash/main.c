@@ -31,12 +31,14 @@
 #define USE_EVERY 16u        /* images that are written to */
 #define FAILURES_MAX 8u
 #define LONGEST 4u
+#define KILL_EVENTS 40u
 #define TEXT 512
 
 static const char *const scenarios[] = {
 	/* the classic: new file, fsync, rename over; with and without the fsync */
 	"create-c,write-c,fsync-c,rename-c-a,fsync-a,write-a,sync",
 	"create-c,write-c,rename-c-a,sync,write-a,fsync-a",
+	"create-c,write-c,rename-c-a,append-b,fsync-b,write-a,rename-a-b,write-x,fsync-x",
 	"write-a,rename-a-b,sync,append-b,fsync-b,unlink-b,sync",
 	"link-a-c,unlink-a,sync,rename-c-a,fsync-a",
 	/* names of all kinds */
@@ -69,6 +71,7 @@ static const char *const scenarios[] = {
 	/* orphans, and mounts that delete them */
 	"open-b,unlink-b,sync,write-a,fsync-a,restart,write-a,sync",
 	"open-b,rename-a-b,sync,restart,sync,append-b,fsync-b,close,sync",
+	"write-x,restart,sync",
 	"open-b,unlink-b,fsync-a,close,sync,create-c,fill-c,sync,restart,unlink-c,sync",
 };
 #define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
@@ -79,6 +82,7 @@ struct options {
 	uint64_t images, seconds, seed;
 	int domain;             /* -1: both */
 	enum plant plant;
+	unsigned kill;
 	struct image_id only;
 	bool only_one, progress;
 };
@@ -108,6 +112,7 @@ struct worker {
 	uint8_t *base;          /* what it holds to begin with */
 	char pool_path[300], image_path[300];
 	char sequence[TEXT];
+	unsigned kill;          /* the daemon, after so many events; 0: not */
 };
 
 void
@@ -253,9 +258,9 @@ name_image(struct worker *w, struct image_id id)
 
 	w->place->id = id;
 	snprintf(w->place->command, sizeof(w->place->command),
-	    "tests/crash/crash --seed %llu --per-interval %u%s%s --domain %s --ops %s --image %u.%u",
+	    "tests/crash/crash --seed %llu --per-interval %u%s%s --domain %s --kill %u --ops %s --image %u.%u",
 	    (unsigned long long)o->seed, o->per_interval, o->plant ? " --plant " : "", o->plant ? plants[o->plant] : "",
-	    domain_name(w->run.domain), w->sequence, id.interval, id.number);
+	    domain_name(w->run.domain), w->kill, w->sequence, id.interval, id.number);
 }
 
 static int
@@ -304,6 +309,14 @@ text_hash(const char *text, uint64_t seed)
 	return seed;
 }
 
+/* One in three has one, which may lie behind its end. */
+static unsigned
+kill_point(uint64_t hash)
+{
+	calm_random(&hash);
+	return hash % 3 ? 0 : 1 + (unsigned)(hash / 3 % KILL_EVENTS);
+}
+
 static void
 one_sequence(struct worker *w, enum domain_kind domain)
 {
@@ -314,7 +327,8 @@ one_sequence(struct worker *w, enum domain_kind domain)
 		die(w->sequence, EINVAL);
 	w->run.domain = domain;
 	copy_pages(w->pool, w->base);
-	record_start(&w->rec, o->plant, (unsigned)(hash % 16));
+	w->kill = o->sequence ? o->kill : kill_point(hash);
+	record_start(&w->rec, domain == DOMAIN_PMEM, o->plant, (unsigned)(hash % 16), w->kill);
 	name_image(w, (struct image_id){ 0, 0 });
 	run_sequence(&w->run);
 	w->replay.pages = domain == DOMAIN_PAGECACHE;
@@ -505,6 +519,7 @@ usage(void)
 	    "  --domain NAME      pmem or pagecache only\n"
 	    "  --ops A,B,...      this sequence only; --list tells what there is\n"
 	    "  --image I.N        with --ops and --domain: this image only, and what it shows\n"
+	    "  --kill N           with --ops: kill the daemon after N stores, flushes and barriers\n"
 	    "  --plant WHAT       leave out from the record: barrier, flush, root\n"
 	    "  --keep DIR         store images that fail there\n"
 	    "  --progress\n", stderr);
@@ -530,7 +545,7 @@ parse_options(int argc, char **argv, struct options *o)
 		{ "jobs", 1, NULL, 'j' }, { "per-interval", 1, NULL, 'i' }, { "seed", 1, NULL, 's' },
 		{ "domain", 1, NULL, 'D' }, { "ops", 1, NULL, 'o' }, { "image", 1, NULL, 'I' },
 		{ "plant", 1, NULL, 'p' }, { "keep", 1, NULL, 'k' }, { "progress", 0, NULL, 'P' },
-		{ "list", 0, NULL, 'l' }, { NULL, 0, NULL, 0 },
+		{ "kill", 1, NULL, 'K' }, { "list", 0, NULL, 'l' }, { NULL, 0, NULL, 0 },
 	};
 	enum domain_kind kind;
 	int c;
@@ -545,6 +560,7 @@ parse_options(int argc, char **argv, struct options *o)
 		case 's': o->seed = number_arg(optarg); break;
 		case 'o': o->sequence = optarg; break;
 		case 'k': o->keep = optarg; break;
+		case 'K': o->kill = (unsigned)number_arg(optarg); break;
 		case 'P': o->progress = true; break;
 		case 'D':
 			if (domain_parse(optarg, &kind) < 0)

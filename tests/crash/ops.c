@@ -444,7 +444,7 @@ do_store(struct run *r, const struct op_def *op, struct promise *p)
 	return n < 0 ? n : 0;
 }
 
-/* SIGKILL and a new mount. */
+/* SIGKILL and a new mount, which makes durable what it finds. */
 static int
 do_restart(struct run *r, const struct op_def *op, struct promise *p)
 {
@@ -452,12 +452,13 @@ do_restart(struct run *r, const struct op_def *op, struct promise *p)
 	int e;
 
 	ops_close(r);
-	fs_abandon(r->fs);
+	if (r->fs)
+		fs_abandon(r->fs);
 	e = crash_mount(&r->fs, r->path, r->domain, r->rec, &err);
 	if (e < 0)
 		die(err.text, -e);
 	(void)op;
-	p->restart = true;
+	p->all = true;
 	return 0;
 }
 
@@ -514,6 +515,7 @@ const struct op_def ops[] = {
 	{ "fill-c", do_write, "c", NULL, 0, 500000, 0 },
 	{ "fill-b", do_write, "b", NULL, 0, 300000, 0 },
 };
+const struct op_def op_restart = { "restart", do_restart, NULL, NULL, 0, 0, 0 };
 const unsigned nops = sizeof(ops) / sizeof(ops[0]);
 
 const struct op_def *

@@ -19,12 +19,13 @@
 #define ROOT_LINES (ROOT_SLOTS * BLK_SIZE / LINE)
 
 void
-record_init(struct record *r, const uint8_t *pool)
+record_init(struct record *r, uint8_t *pool)
 {
 	*r = (struct record){ .pool = pool };
 	pthread_mutex_init(&r->lock, NULL);
 	r->seen = malloc(CRASH_POOL_BYTES);
-	if (!r->seen)
+	r->killed = malloc(CRASH_POOL_BYTES);
+	if (!r->seen || !r->killed)
 		die("record", ENOMEM);
 }
 
@@ -32,19 +33,25 @@ void
 record_free(struct record *r)
 {
 	free(r->seen);
+	free(r->killed);
 	free(r->rec);
 	free(r->data);
 	pthread_mutex_destroy(&r->lock);
 }
 
 void
-record_start(struct record *r, enum plant plant, unsigned plant_skip)
+record_start(struct record *r, bool pmem, enum plant plant, unsigned plant_skip, unsigned kill_at)
 {
+	r->pmem = pmem;
 	memcpy(r->seen, r->pool, CRASH_POOL_BYTES);
 	r->nrec = r->ndata = 0;
 	r->plant = plant;
 	r->plant_skip = plant_skip;
 	r->root_flushed = false;
+	r->kill_at = kill_at;
+	r->nevents = 0;
+	r->killed_nrec = 0;
+	r->begun = r->ended = 0;
 }
 
 static void
@@ -109,6 +116,14 @@ add_barrier(struct record *r)
 	add(r, REC_BARRIER, 0, 0);
 }
 
+/* Whether the daemon may be killed right behind this. In the pmem domain a copy and its write-back are one, but for
+ * that of a root. */
+static bool
+kill_point(const struct record *r, enum domain_event event, uint64_t off)
+{
+	return event != DOMAIN_STORE || !r->pmem || off < ROOT_SLOTS * BLK_SIZE;
+}
+
 void
 record_event(void *arg, enum domain_event event, uint64_t off, uint64_t len)
 {
@@ -129,7 +144,28 @@ record_event(void *arg, enum domain_event event, uint64_t off, uint64_t len)
 		add_barrier(r);
 		break;
 	}
+	if (kill_point(r, event, off) && ++r->nevents == r->kill_at) {
+		compare(r, 0, LINES);
+		memcpy(r->killed, r->seen, CRASH_POOL_BYTES);
+		r->killed_nrec = r->nrec;
+		r->killed_begun = r->begun;
+		r->killed_ended = r->ended;
+	}
 	pthread_mutex_unlock(&r->lock);
+}
+
+bool
+record_kill(struct record *r)
+{
+	if (r->killed_nrec == 0)
+		return false;
+	r->nrec = r->killed_nrec;
+	memcpy(r->seen, r->killed, CRASH_POOL_BYTES);
+	memcpy(r->pool, r->killed, CRASH_POOL_BYTES);
+	r->begun = r->killed_begun;
+	r->ended = r->killed_ended;
+	r->killed_nrec = 0;
+	return true;
 }
 
 void
@@ -146,5 +182,6 @@ record_mark(struct record *r, enum rec_kind kind, unsigned n)
 	pthread_mutex_lock(&r->lock);
 	compare(r, 0, LINES);
 	add(r, kind, 0, n);
+	*(kind == REC_BEGIN ? &r->begun : &r->ended) = n;
 	pthread_mutex_unlock(&r->lock);
 }

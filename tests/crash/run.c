@@ -69,7 +69,7 @@ note_durable(struct run *r, unsigned k)
 	const struct promise *p = &r->promise[k];
 	unsigned names = k > 0 ? r->durable_names[k - 1] : 0;
 
-	if (p->all || p->restart)
+	if (p->all)
 		names = k;
 	else if (p->ino)
 		names = max_of(names, last_change(r, k, p->ino));
@@ -104,10 +104,40 @@ do_umount(struct run *r, unsigned k)
 	note_durable(r, k);
 }
 
+static const struct op_def op_umount = { .name = "umount" };
+
+/* Operations from k on, and the unmount. */
+static void
+run_from(struct run *r, unsigned k)
+{
+	for (; k <= r->nops; k++)
+		do_one(r, k);
+	r->op[++r->nops] = &op_umount;
+	do_umount(r, r->nops);
+}
+
+/* The daemon was killed in operation k (0: before the first): that one has promised nothing, and a restart comes
+ * behind it. */
+static void
+run_killed(struct run *r)
+{
+	unsigned k = r->rec->begun;
+
+	if (r->rec->ended < k) {
+		r->promise[k] = (struct promise){ .with_names = r->promise[k].with_names };
+		note_durable(r, k);
+	}
+	memmove(&r->op[k + 2], &r->op[k + 1], (OPS_MAX - k - 1) * sizeof(r->op[0]));
+	r->op[k + 1] = &op_restart;
+	memset(&r->promise[k + 1], 0, (OPS_MAX - k) * sizeof(r->promise[0]));
+	/* The unmount comes again; if it was the one, its place is taken by the restart. */
+	run_from(r, k + 1);
+}
+
 void
 run_sequence(struct run *r)
 {
-	static const struct op_def umount_op = { .name = "umount" };
+	unsigned given = r->nops;
 	struct pool_error err;
 	int e;
 
@@ -121,10 +151,11 @@ run_sequence(struct run *r)
 	look_at(&r->look[0], r->fs, true);
 	r->promise[0].all = true;
 	note_durable(r, 0);
-	for (unsigned k = 1; k <= r->nops; k++)
-		do_one(r, k);
-	r->op[++r->nops] = &umount_op;
-	do_umount(r, r->nops);
+	run_from(r, 1);
+	if (record_kill(r->rec)) {
+		r->nops = max_of(given, r->rec->begun) + 1;
+		run_killed(r);
+	}
 }
 
 void
