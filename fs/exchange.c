@@ -189,9 +189,9 @@ exchange_once(struct exchange *x)
 			layout_unlock_both(a, b);
 		}
 		if (r == 0) {
-			content_changed(a, x->a.size, true);
+			content_changed(a, x->a.size, false);
 			if (a != b)
-				content_changed(b, x->b.size, true);
+				content_changed(b, x->b.size, false);
 		}
 		io_unlock_both(a, b);
 		number = txn_number(&t);

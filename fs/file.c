@@ -74,6 +74,7 @@ fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, stru
 	}
 	f->inode = inode_hold(i);
 	f->flags = flags & ~(O_TRUNC | O_CREAT | O_EXCL);
+	f->offer = NULL;
 	CDS_INIT_LIST_HEAD(&f->pins);
 	mtx_lock(&fs->open_lock);
 	cds_list_add_tail(&f->open_link, &fs->open);

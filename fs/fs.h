@@ -113,12 +113,15 @@ int fs_statfs(struct fs *fs, struct statvfs *st);
 
 /* ---- open files (file.c) ---- */
 
+struct offer;
+
 /* An open file description: what pins belong to. */
 struct file {
 	struct inode *inode;     /* a reference */
 	int flags;               /* O_... as opened */
 	struct cds_list_head pins; /* P: pin table lock; pin.h */
 	struct cds_list_head open_link; /* P: fs->open_lock */
+	struct offer *offer;     /* the front end's */
 };
 int fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, struct file **out);
 /* The last close: drops its pins. What is still open when the filesystem is unmounted is released then: the

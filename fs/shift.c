@@ -164,7 +164,7 @@ shift_once(struct shift *s)
 			rwl_unlock(&i->layout_lock);
 		}
 		if (r == 0)
-			content_changed(i, shifted(s, i->size), true);
+			content_changed(i, shifted(s, i->size), false);
 		rwl_unlock(&i->io_lock);
 		number = txn_number(&t);
 		txn_end(&t);

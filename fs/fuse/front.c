@@ -396,6 +396,7 @@ front_open(struct front **out, const char *pool, const char *mountpoint, const s
 		return -ENOMEM;
 	fr->opt = *o;
 	waiters_init(&fr->waiters);
+	offers_init(&fr->offers);
 	r = open_fs(fr, pool, err);
 	if (r == 0)
 		r = mount_session(fr, pool, mountpoint, debug, err);
@@ -459,6 +460,8 @@ front_close(struct front *fr)
 		fuse_session_destroy(fr->se);
 	session_free(fr->session);
 	notifier_free(fr->notifier);
+	/* of files that the next step releases */
+	offers_destroy(&fr->offers);
 	if (fr->fs) {
 		e = fs_umount(fr->fs);
 		if (e < 0)

@@ -12,6 +12,7 @@
 
 #include "fs/fuse/front.h"
 #include "fs/fuse/notify.h"
+#include "fs/fuse/offer.h"
 #include "fs/fuse/session.h"
 #include "fs/fuse/waiting.h"
 
@@ -27,6 +28,7 @@ struct front {
 	struct session *session;
 	struct notifier *notifier;
 	struct waiters waiters;
+	struct offers offers;
 	bool mounted;
 	/* agreed on in INIT, before any other request */
 	bool killpriv_v2;      /* writes say when they take setuid and setgid away */
@@ -87,6 +89,9 @@ void front_reply_inode(fuse_req_t req, int err, struct inode *i);
 
 /* Long before it is known whether they are: what these cost depends on how much the file holds. */
 bool front_big(const struct inode *i);
+
+/* Content was changed, and the kernel leaves it to us what that takes away: setuid, setgid, capabilities. */
+void front_took_privileges(struct front *fr, fuse_req_t req, struct inode *i);
 
 /* ops_*.c fill in their part of the table. */
 void ops_name_fill(struct fuse_lowlevel_ops *ops);

@@ -165,9 +165,8 @@ write_takes(struct front *fr, const struct request *r, struct inode *i)
 	return (in->write_flags & FUSE_WRITE_KILL_SUIDGID) || (!fr->killpriv_v2 && r->head->uid != 0);
 }
 
-/* Content was changed by fallocate or copy_file_range: the kernel leaves it to us what that takes away. */
-static void
-take_privileges(struct front *fr, fuse_req_t req, struct inode *i)
+void
+front_took_privileges(struct front *fr, fuse_req_t req, struct inode *i)
 {
 	uint32_t mode = mode_of(i);
 
@@ -259,12 +258,13 @@ opened(struct front *fr, struct file *f, struct fuse_open_out *out)
 }
 
 static void
-close_file(uint64_t fh)
+close_file(struct front *fr, uint64_t fh)
 {
 	struct file *f = front_file_of(fh);
 
 	if (!(fh & FH_DIRECT))
 		__atomic_sub_fetch(&f->inode->kernel_cached, 1, __ATOMIC_ACQ_REL);
+	offer_withdraw(&fr->offers, f);
 	fs_release(f);
 }
 
@@ -288,7 +288,7 @@ request_open(struct front *fr, const struct request *r)
 	}
 	opened(fr, f, &out);
 	if (front_reply_data(fr, r, &out, sizeof(out)) < 0)
-		close_file(out.fh);
+		close_file(fr, out.fh);
 }
 
 /* The reply to CREATE and TMPFILE: an inode, and that it is open. */
@@ -310,7 +310,7 @@ open_new(struct front *fr, const struct request *r, struct inode *i)
 	inode_put(i);
 	opened(fr, f, &out.open);
 	if (front_reply_data(fr, r, &out, sizeof(out)) < 0) {
-		close_file(out.open.fh);
+		close_file(fr, out.open.fh);
 		inode_forget(fr->fs, out.entry.nodeid, 1);
 	}
 }
@@ -384,7 +384,7 @@ request_release(struct front *fr, const struct request *r)
 	pinned = !cds_list_empty(&f->pins); /* nobody else uses it any more */
 	if (__atomic_load_n(&f->inode->attr.nlink, __ATOMIC_RELAXED) == 0 && front_big(f->inode))
 		session_long_request();
-	close_file(in->fh);
+	close_file(fr, in->fh);
 	/* what was stored last through a mapping is in nobody's cache */
 	if (pinned)
 		notify_inval(fr->notifier, r->head->nodeid, 0, 0, NULL, NULL);
@@ -445,7 +445,7 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, str
 		session_long_request();
 	r = fs_fallocate(f, mode, (uint64_t)off, (uint64_t)len);
 	if (r == 0)
-		take_privileges(front_of(req), req, f->inode);
+		front_took_privileges(front_of(req), req, f->inode);
 	front_reply(req, r);
 }
 
@@ -474,7 +474,7 @@ op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_
 		n = fs_copy_range(front_file(fi_in), (uint64_t)off_in, front_file(fi_out), (uint64_t)off_out,
 		    min_of(len, COPY_BYTES_MAX));
 		if (n > 0)
-			take_privileges(front_of(req), req, front_file(fi_out)->inode);
+			front_took_privileges(front_of(req), req, front_file(fi_out)->inode);
 	}
 	if (n < 0)
 		front_reply(req, (int)n);

@@ -13,26 +13,14 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <pinfs/ioctl.h>
-
-#include "fs/fuse/front_i.h"
+#include "fs/fuse/ioctl_i.h"
 #include "fs/pin.h"
 #include "pmem/held.h"
 
-struct call {
-	fuse_req_t req;
-	struct front *front;
-	struct inode *inode;
-	struct file *file;     /* NULL: of a directory */
-	const void *in;
-	size_t in_size, out_size;
-};
-
-static bool
-all_zero(const void *p, size_t n)
+bool
+ioctl_all_zero(const void *p, size_t n)
 {
 	const char *c = p;
 
@@ -42,14 +30,9 @@ all_zero(const void *p, size_t n)
 	}
 	return n == 0;
 }
-#define RESERVED_OK(s) all_zero((s).reserved, sizeof((s).reserved))
 
-/* A copy of the caller's structure, which has the size that it says. */
-#define TAKE(c, s) \
-	((c)->in_size == sizeof(s) && (memcpy(&(s), (c)->in, sizeof(s)), (s).size == sizeof(s) && (s).flags == 0))
-
-static void
-reply_struct(const struct call *c, const void *s, size_t size)
+void
+ioctl_reply_struct(const struct call *c, const void *s, size_t size)
 {
 	fuse_reply_ioctl(c->req, 0, s, min_of(size, c->out_size));
 }
@@ -121,7 +104,7 @@ do_getflags(const struct call *c)
 	if (r < 0)
 		return r;
 	out = flags_from_inode(fl, false);
-	reply_struct(c, &out, sizeof(out));
+	ioctl_reply_struct(c, &out, sizeof(out));
 	return 0;
 }
 
@@ -136,7 +119,7 @@ do_setflags(const struct call *c)
 	memcpy(&flags, c->in, sizeof(flags));
 	r = set_flags(c, flags, false, NULL);
 	if (r == 0)
-		reply_struct(c, NULL, 0);
+		ioctl_reply_struct(c, NULL, 0);
 	return r;
 }
 
@@ -152,7 +135,7 @@ do_fsgetxattr(const struct call *c)
 	if (r < 0)
 		return r;
 	x.fsx_xflags = flags_from_inode(fl, true);
-	reply_struct(c, &x, sizeof(x));
+	ioctl_reply_struct(c, &x, sizeof(x));
 	return 0;
 }
 
@@ -169,7 +152,7 @@ do_fssetxattr(const struct call *c)
 		return -EOPNOTSUPP;
 	r = set_flags(c, x.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR, true, &x.fsx_projid);
 	if (r == 0)
-		reply_struct(c, NULL, 0);
+		ioctl_reply_struct(c, NULL, 0);
 	return r;
 }
 
@@ -178,7 +161,7 @@ do_getversion(const struct call *c)
 {
 	uint32_t generation = c->inode->attr.generation;
 
-	reply_struct(c, &generation, sizeof(generation));
+	ioctl_reply_struct(c, &generation, sizeof(generation));
 	return 0;
 }
 
@@ -221,7 +204,7 @@ do_info(const struct call *c)
 		o.read_pins = readers;
 		o.write_pins = writers;
 	}
-	reply_struct(c, &o, sizeof(o));
+	ioctl_reply_struct(c, &o, sizeof(o));
 	return 0;
 }
 
@@ -271,7 +254,7 @@ do_status(const struct call *c)
 	memcpy(o->label, root.label, sizeof(o->label));
 	o->label[sizeof(o->label) - 1] = '\0';
 	snprintf(o->pool_path, sizeof(o->pool_path), "%s", pool_path(p));
-	reply_struct(c, o, sizeof(*o));
+	ioctl_reply_struct(c, o, sizeof(*o));
 	free(o);
 	return 0;
 }
@@ -317,7 +300,7 @@ do_extents(const struct call *c)
 	memset(o.extents + n, 0, (size_t)(PINFS_EXTENTS_MAX - n) * sizeof(o.extents[0]));
 	if (n == PINFS_EXTENTS_MAX)
 		o.next_off = min_of(o.next_off, o.extents[n - 1].off + o.extents[n - 1].len);
-	reply_struct(c, &o, sizeof(o));
+	ioctl_reply_struct(c, &o, sizeof(o));
 	return 0;
 }
 
@@ -364,26 +347,31 @@ do_sync(const struct call *c)
 
 /* ---- pins ------------------------------------------------------------------------------------------ */
 
-/* A reply that waits for the notifier. */
-struct deferred {
+struct ioctl_deferred {
 	fuse_req_t req;
 	size_t size;
 	char data[];
 };
 
-static void
-reply_deferred(void *arg)
+void
+ioctl_reply_deferred(void *arg)
 {
-	struct deferred *d = arg;
+	struct ioctl_deferred *d = arg;
 
 	fuse_reply_ioctl(d->req, 0, d->size ? d->data : NULL, d->size);
 	free(d);
 }
 
-static struct deferred *
-defer(fuse_req_t req, const void *data, size_t size)
+void
+ioctl_defer_cancel(struct ioctl_deferred *d)
 {
-	struct deferred *d = malloc(sizeof(*d) + size);
+	free(d);
+}
+
+struct ioctl_deferred *
+ioctl_defer(fuse_req_t req, const void *data, size_t size)
+{
+	struct ioctl_deferred *d = malloc(sizeof(*d) + size);
 
 	if (!d)
 		return NULL;
@@ -449,7 +437,7 @@ do_pin(const struct call *c)
 	_Alignas(struct pinfs_pin) char room[PINFS_PIN_SIZE(PINFS_PIN_RANGES_MAX)];
 	struct pin_range r[PINFS_PIN_RANGES_MAX];
 	struct pinfs_pin *o = (struct pinfs_pin *)room;
-	struct deferred *d = NULL;
+	struct ioctl_deferred *d = NULL;
 	struct pin_params params;
 	struct fs_cred cred;
 	bool writes;
@@ -481,10 +469,10 @@ do_pin(const struct call *c)
 		o->ranges[k] = (struct pinfs_pin_range){ r[k].off, r[k].len,
 			r[k].pool_off == UINT64_MAX ? PINFS_POOL_OFF_HOLE : r[k].pool_off, r[k].ext_len };
 	if (!writes) {
-		reply_struct(c, o, c->in_size);
+		ioctl_reply_struct(c, o, c->in_size);
 		return 0;
 	}
-	d = defer(c->req, o, min_of(c->in_size, c->out_size));
+	d = ioctl_defer(c->req, o, min_of(c->in_size, c->out_size));
 	if (!d) {
 		pin_remove(c->file, o->id);
 		return -ENOMEM;
@@ -493,7 +481,7 @@ do_pin(const struct call *c)
 		bool last = k + 1 == o->nranges;
 
 		notify_inval(c->front->notifier, c->inode->ino, (int64_t)r[k].off, (int64_t)r[k].len,
-		    last ? reply_deferred : NULL, last ? d : NULL);
+		    last ? ioctl_reply_deferred : NULL, last ? d : NULL);
 	}
 	return 0;
 }
@@ -502,22 +490,22 @@ static int
 do_unpin(const struct call *c)
 {
 	struct pinfs_unpin o;
-	struct deferred *d;
+	struct ioctl_deferred *d;
 	int err;
 
 	if (!TAKE(c, o) || !RESERVED_OK(o))
 		return -EINVAL;
 	if (!c->file)
 		return -EISDIR;
-	d = defer(c->req, NULL, 0);
+	d = ioctl_defer(c->req, NULL, 0);
 	if (!d)
 		return -ENOMEM;
 	err = pin_remove(c->file, o.id);
 	if (err < 0) {
-		free(d);
+		ioctl_defer_cancel(d);
 		return err;
 	}
-	notify_inval(c->front->notifier, c->inode->ino, 0, 0, reply_deferred, d);
+	notify_inval(c->front->notifier, c->inode->ino, 0, 0, ioctl_reply_deferred, d);
 	return 0;
 }
 
@@ -526,34 +514,57 @@ do_unpin(const struct call *c)
 static int
 do_noop(const struct call *c)
 {
-	reply_struct(c, NULL, 0);
+	ioctl_reply_struct(c, NULL, 0);
 	return 0;
 }
 
-/* Replies itself, or returns an error and has not replied. */
+static const struct {
+	unsigned cmd;
+	int (*execute)(const struct call *c); /* replies itself, or returns an error and has not replied */
+} commands[] = {
+	{ PINFS_IOC_INFO, do_info },
+	{ PINFS_IOC_PIN(1), do_pin },
+	{ PINFS_IOC_UNPIN, do_unpin },
+	{ PINFS_IOC_EXTENTS, do_extents },
+	{ PINFS_IOC_SYNC, do_sync },
+	{ PINFS_IOC_STATUS, do_status },
+	{ PINFS_IOC_NOOP, do_noop },
+	{ PINFS_IOC_COLLAPSE, ioctl_collapse },
+	{ PINFS_IOC_INSERT, ioctl_insert },
+	{ PINFS_IOC_OFFER, ioctl_offer },
+	{ PINFS_IOC_CLONE, ioctl_clone },
+	{ PINFS_IOC_EXCHANGE, ioctl_exchange },
+	{ FS_IOC_GETFLAGS, do_getflags },
+	{ FS_IOC_SETFLAGS, do_setflags },
+	{ FS_IOC_FSGETXATTR, do_fsgetxattr },
+	{ FS_IOC_FSSETXATTR, do_fssetxattr },
+	{ FS_IOC_GETVERSION, do_getversion },
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* A command without the size of its structure. */
+static unsigned
+sizeless(unsigned cmd)
+{
+	return cmd & ~((unsigned)_IOC_SIZEMASK << _IOC_SIZESHIFT);
+}
+
 static int
 dispatch(const struct call *c, unsigned cmd)
 {
-	/* one number, many sizes */
-	if (_IOC_TYPE(cmd) == PINFS_IOC_MAGIC && _IOC_NR(cmd) == _IOC_NR(PINFS_IOC_PIN(1)) &&
-	    _IOC_DIR(cmd) == (_IOC_READ | _IOC_WRITE))
-		return do_pin(c);
-	switch (cmd) {
-	case PINFS_IOC_INFO: return do_info(c);
-	case PINFS_IOC_UNPIN: return do_unpin(c);
-	case PINFS_IOC_EXTENTS: return do_extents(c);
-	case PINFS_IOC_SYNC: return do_sync(c);
-	case PINFS_IOC_STATUS: return do_status(c);
-	case PINFS_IOC_NOOP: return do_noop(c);
-	case FS_IOC_GETFLAGS: return do_getflags(c);
-	case FS_IOC_SETFLAGS: return do_setflags(c);
-	case FS_IOC_FSGETXATTR: return do_fsgetxattr(c);
-	case FS_IOC_FSSETXATTR: return do_fssetxattr(c);
-	case FS_IOC_GETVERSION: return do_getversion(c);
-	default:
-		/* a number of ours with another size is a caller from another version */
-		return _IOC_TYPE(cmd) == PINFS_IOC_MAGIC && _IOC_NR(cmd) >= 1 && _IOC_NR(cmd) <= 7 ? -EINVAL : -ENOTTY;
+	for (size_t k = 0; k < COMMANDS; k++) {
+		/* one number, many sizes: it checks that itself */
+		bool any_size = commands[k].cmd == PINFS_IOC_PIN(1);
+
+		if (any_size ? sizeless(cmd) == sizeless(commands[k].cmd) : cmd == commands[k].cmd)
+			return commands[k].execute(c);
 	}
+	/* a number of ours with another size is a caller from another version */
+	for (size_t k = 0; k < COMMANDS; k++)
+		if (_IOC_TYPE(cmd) == PINFS_IOC_MAGIC && _IOC_TYPE(commands[k].cmd) == PINFS_IOC_MAGIC &&
+		    _IOC_NR(cmd) == _IOC_NR(commands[k].cmd))
+			return -EINVAL;
+	return -ENOTTY;
 }
 
 static void

@@ -391,8 +391,9 @@ struct pinfs_range {
  *
  * CLONE: the rules of FICLONERANGE; this file's [dst_off, +len) becomes the offered file's [src_off, +len), len 0: to its
  * end. EXCHANGE: [off, +len) of this file changes places with [other_off, +len) of the offered one; both must be
- * open for reading and writing; block aligned, or up to the end of both. After a crash both changes are there, or none.
- * ESTALE: no such offer. EXDEV: of another mount. Otherwise errors of FICLONERANGE and XFS_IOC_EXCHANGE_RANGE. */
+ * open for reading and writing; block aligned, or up to the end of both; len 0: all from there on, with the ends of the
+ * files. After a crash both changes are there, or none.
+ * ESTALE: no such offer on this mount. Otherwise errors of FICLONERANGE and XFS_IOC_EXCHANGE_RANGE. */
 struct pinfs_offer {
 	__u32 size;
 	__u32 flags;        /* 0 */
