@@ -41,7 +41,14 @@ static const struct command {
 	{ "status", pinctl_status, "MNT", 1, 1, JSON, "the mount: domain, space, pins, counters" },
 	{ "info", pinctl_info, "FILE", 1, 1, JSON, "one file: sizes, live and durable blocks, pins, flags" },
 	{ "map", pinctl_map, "FILE", 1, 1, JSON, "where each part of a file lies in the pool, and in which state" },
-	{ "sync", pinctl_sync, "MNT", 1, 1, JSON, "make everything on the mount durable, as syncfs(2) would" },
+	{ "sync", pinctl_sync, "MNT|FILE [OFF LEN]", 1, 3, JSON,
+	    "make a file, a range of it, or everything on the mount durable, as syncfs(2) would" },
+	{ "clone", pinctl_clone, "SRC DST", 2, 2, JSON, "make DST a copy of SRC that shares its blocks" },
+	{ "exchange", pinctl_exchange, "A B [OFF LEN]", 2, 4, JSON,
+	    "let two files change contents, or a range of them: after a crash both have or neither has" },
+	{ "punch", pinctl_punch, "FILE OFF LEN", 3, 3, JSON, "make a range a hole" },
+	{ "collapse", pinctl_collapse, "FILE OFF LEN", 3, 3, JSON, "take a range out: what is behind it moves down" },
+	{ "insert", pinctl_insert, "FILE OFF LEN", 3, 3, JSON, "put a hole in: what is behind it moves up" },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 

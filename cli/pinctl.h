@@ -34,6 +34,11 @@ int pinctl_status(const struct pinctl_args *a);
 int pinctl_info(const struct pinctl_args *a);
 int pinctl_map(const struct pinctl_args *a);
 int pinctl_sync(const struct pinctl_args *a);
+int pinctl_clone(const struct pinctl_args *a);
+int pinctl_exchange(const struct pinctl_args *a);
+int pinctl_punch(const struct pinctl_args *a);
+int pinctl_collapse(const struct pinctl_args *a);
+int pinctl_insert(const struct pinctl_args *a);
 
 /* An offset or length with an optional unit; complains (what: "offset"), -EINVAL, -ERANGE: a usage error. */
 int pinctl_size(const char *text, const char *what, uint64_t *bytes);

@@ -3,8 +3,10 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <pinfs/pinfs.h>
@@ -93,18 +95,48 @@ pinctl_status(const struct pinctl_args *a)
 	return 0;
 }
 
+/* A directory stands for its mount. */
+static int
+sync_request(const struct pinctl_args *a, int fd, struct pinfs_sync_range *o)
+{
+	struct stat sb;
+
+	if (fstat(fd, &sb) < 0)
+		return -errno;
+	if (S_ISDIR(sb.st_mode)) {
+		o->flags = PINFS_SYNC_FS;
+		return a->operands > 1 ? -EISDIR : 0;
+	}
+	return 0;
+}
+
 int
 pinctl_sync(const struct pinctl_args *a)
 {
 	const char *path = a->operand[0];
-	struct pinfs_sync_range o = { .size = sizeof(o), .flags = PINFS_SYNC_FS };
-	int fd = pinctl_open(path);
-	int err;
+	struct pinfs_sync_range o = { .size = sizeof(o) };
+	uint64_t off = 0, len = 0;
+	int fd, err;
 
+	if (a->operands == 2) {
+		cli_usage_error(PINCTL_PROG, "sync takes an offset and a length, or neither");
+		return PINCTL_USAGE;
+	}
+	if (a->operands == 3 &&
+	    (pinctl_size(a->operand[1], "offset", &off) < 0 || pinctl_size(a->operand[2], "length", &len) < 0))
+		return PINCTL_USAGE;
+	o.off = off;
+	o.len = len;
+	fd = pinctl_open(path);
 	if (fd < 0)
 		return 1;
+	err = sync_request(a, fd, &o);
 	/* what the kernel has not handed to the daemon yet comes first: shared mappings */
-	err = syncfs(fd) < 0 || ioctl(fd, PINFS_IOC_SYNC, &o) < 0 ? -errno : 0;
+	if (err == 0 && (o.flags & PINFS_SYNC_FS ? syncfs(fd) : sync_file_range(fd, (off_t)off, (off_t)len,
+	    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)) < 0)
+		err = -errno;
+	if (err == 0 && ioctl(fd, PINFS_IOC_SYNC, &o) < 0)
+		err = -errno;
 	close(fd);
 	if (err < 0) {
 		pinctl_failed(path, "sync", err);
