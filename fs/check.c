@@ -21,42 +21,80 @@
 static const struct {
 	const char *name;
 	bool info;
+	enum ck_class class;
 	const char *means;
+	const char *repair; /* what a repair does about it; CHECK_DATA_CRC: see repair_of */
 } codes[CHECK_CODES] = {
-	[CHECK_ROOT_SLOT] = { "root-slot", true, "a commit was interrupted there; the other slot counts" },
-	[CHECK_ROOT_CLEAN] = { "root-clean", false, "a clean unmount leaves no orphans" },
-	[CHECK_COUNTER] = { "counter", false, "statfs shows wrong figures" },
-	[CHECK_NEXT_INO] = { "next-ino", false, "a new file may get the number of one that exists" },
-	[CHECK_NODE] = { "node", false, "all that is below this node of the tree is lost" },
-	[CHECK_KEY_ORDER] = { "key-order", false, "lookups may miss items" },
-	[CHECK_ITEM] = { "item", false, "no part of this version knows what it is" },
-	[CHECK_NO_INODE] = { "no-inode", false, "what it belonged to can't be reached, its space is lost" },
-	[CHECK_INODE] = { "inode", false, "the file can't be opened" },
-	[CHECK_NO_ROOT_DIR] = { "no-root-dir", false, "the pool can't be mounted" },
-	[CHECK_DIRENT] = { "dirent", false, "the entry can't be used, and reading the directory fails" },
-	[CHECK_DIRENT_HASH] = { "dirent-hash", false, "the name is listed but can't be looked up" },
-	[CHECK_DIRENT_DUPLICATE] = { "dirent-duplicate", false, "only one of the two can be looked up" },
-	[CHECK_DIRENT_DANGLING] = { "dirent-dangling", false, "opening the name fails" },
-	[CHECK_DIRENT_TYPE] = { "dirent-type", false, "listings show the wrong type" },
-	[CHECK_DIR_TWICE] = { "dir-twice", false, "a directory has one name only" },
-	[CHECK_DIR_PARENT] = { "dir-parent", false, "\"..\" leads elsewhere" },
-	[CHECK_DIR_UNREACHABLE] = { "dir-unreachable", false, "no path leads to it and what is in it" },
-	[CHECK_NENTRIES] = { "nentries", false, "the directory may be taken for empty, or can't be removed" },
-	[CHECK_NLINK] = { "nlink", false, "the file may be deleted too early, or never" },
-	[CHECK_ORPHAN_MISSING] = { "orphan-missing", false, "no name leads to it, and no mount will delete it" },
-	[CHECK_ORPHAN_LINKED] = { "orphan-linked", false, "the note is wrong; the next mount drops it" },
-	[CHECK_ORPHAN_GONE] = { "orphan-gone", true, "the next mount drops the entry" },
-	[CHECK_SYMLINK] = { "symlink", false, "the link can't be followed" },
-	[CHECK_XATTR] = { "xattr", false, "the attribute can't be read" },
-	[CHECK_EXTENT] = { "extent", false, "that part of the file can't be read" },
-	[CHECK_EXTENT_OVERLAP] = { "extent-overlap", false, "the file has two contents there" },
-	[CHECK_EXTENT_EOF] = { "extent-eof", false, "it would show when the file grows" },
-	[CHECK_NBLOCKS] = { "nblocks", false, "stat shows a wrong figure" },
-	[CHECK_BLOCK_NODE] = { "block-node", false, "the file shows the filesystem's own data" },
-	[CHECK_BLOCK_TWICE] = { "block-twice", false, "two files overwrite or free each other's content" },
-	[CHECK_REFCOUNT] = { "refcount", false, "shared blocks are freed too early, or never" },
-	[CHECK_DATA_CRC] = { "data-crc", false, "the content is damaged, reading it fails" },
-	[CHECK_DATA_KNOWN] = { "data-known", true, "known damage: reading it fails until it is written anew" },
+	[CHECK_ROOT_SLOT] = { "root-slot", true, CLASS_ROOT, "a commit was interrupted there; the other slot counts",
+	    NULL },
+	[CHECK_ROOT_CLEAN] = { "root-clean", false, CLASS_ROOT, "a clean unmount leaves no orphans",
+	    "the mark is taken away" },
+	[CHECK_COUNTER] = { "counter", false, CLASS_ROOT, "statfs shows wrong figures",
+	    "set to what was counted" },
+	[CHECK_NEXT_INO] = { "next-ino", false, CLASS_ROOT, "a new file may get the number of one that exists",
+	    "set above them" },
+	[CHECK_NODE] = { "node", false, CLASS_TREE, "all that is below this node of the tree is lost",
+	    "what can still be read was put into a new tree" },
+	[CHECK_KEY_ORDER] = { "key-order", false, CLASS_TREE, "lookups may miss items",
+	    "put into a new tree in order" },
+	[CHECK_ITEM] = { "item", false, CLASS_ITEMS, "no part of this version knows what it is",
+	    "removed" },
+	[CHECK_NO_INODE] = { "no-inode", false, CLASS_ITEMS, "what it belonged to can't be reached, its space is lost",
+	    "a new inode was made for content and entries, the rest was removed" },
+	[CHECK_INODE] = { "inode", false, CLASS_ITEMS, "the file can't be opened",
+	    "impossible fields were given values that are possible" },
+	[CHECK_NO_ROOT_DIR] = { "no-root-dir", false, CLASS_ITEMS, "the pool can't be mounted",
+	    "a root directory was made" },
+	[CHECK_DIRENT] = { "dirent", false, CLASS_ITEMS, "the entry can't be used, and reading the directory fails",
+	    "removed; or the inode was made a directory again, if its entries prove that it was one" },
+	[CHECK_DIRENT_HASH] = { "dirent-hash", false, CLASS_ITEMS, "the name is listed but can't be looked up",
+	    "filed where the name belongs" },
+	[CHECK_DIRENT_DUPLICATE] = { "dirent-duplicate", false, CLASS_NAMES, "only one of the two can be looked up",
+	    "the second one was removed" },
+	[CHECK_DIRENT_DANGLING] = { "dirent-dangling", false, CLASS_NAMES, "opening the name fails",
+	    "removed" },
+	[CHECK_DIRENT_TYPE] = { "dirent-type", false, CLASS_NAMES, "listings show the wrong type",
+	    "set to the type of the inode" },
+	[CHECK_DIR_TWICE] = { "dir-twice", false, CLASS_NAMES, "a directory has one name only",
+	    "the second name was removed" },
+	[CHECK_DIR_PARENT] = { "dir-parent", false, CLASS_LINKS, "\"..\" leads elsewhere",
+	    "set to the directory that has the entry" },
+	[CHECK_DIR_UNREACHABLE] = { "dir-unreachable", false, CLASS_LINKS, "no path leads to it and what is in it",
+	    "put into lost+found; out of a circle first" },
+	[CHECK_NENTRIES] = { "nentries", false, CLASS_LINKS, "the directory may be taken for empty, or can't be removed",
+	    "set to what was counted" },
+	[CHECK_NLINK] = { "nlink", false, CLASS_LINKS, "the file may be deleted too early, or never",
+	    "set to what was counted; put into lost+found if no name leads to it" },
+	[CHECK_ORPHAN_MISSING] = { "orphan-missing", false, CLASS_LINKS, "no name leads to it, and no mount will delete it",
+	    "put into lost+found" },
+	[CHECK_ORPHAN_LINKED] = { "orphan-linked", false, CLASS_NAMES, "the note is wrong; the next mount drops it",
+	    "the note was removed" },
+	[CHECK_ORPHAN_GONE] = { "orphan-gone", true, CLASS_NAMES, "the next mount drops the entry",
+	    NULL },
+	[CHECK_SYMLINK] = { "symlink", false, CLASS_ITEMS, "the link can't be followed",
+	    "the size was set right if the target is whole; otherwise the link was removed" },
+	[CHECK_XATTR] = { "xattr", false, CLASS_ITEMS, "the attribute can't be read",
+	    "the attribute was removed" },
+	[CHECK_EXTENT] = { "extent", false, CLASS_ITEMS, "that part of the file can't be read",
+	    "removed: that part of the file reads as zeroes" },
+	[CHECK_EXTENT_OVERLAP] = { "extent-overlap", false, CLASS_ITEMS, "the file has two contents there",
+	    "the part that overlaps was taken from the second one" },
+	[CHECK_EXTENT_EOF] = { "extent-eof", false, CLASS_LINKS, "it would show when the file grows",
+	    "the file was made longer, so that it can be read" },
+	[CHECK_NBLOCKS] = { "nblocks", false, CLASS_LINKS, "stat shows a wrong figure",
+	    "set to what was counted" },
+	[CHECK_BLOCK_NODE] = { "block-node", false, CLASS_BLOCKS, "the file shows the filesystem's own data",
+	    "taken from the file: that part of it reads as zeroes" },
+	[CHECK_BLOCK_TWICE] = { "block-twice", false, CLASS_BLOCKS, "two files overwrite or free each other's content",
+	    "shared if both have the same checksums; otherwise a copy for the second, or a hole if the content is not its own" },
+	[CHECK_REFCOUNT] = { "refcount", false, CLASS_BLOCKS, "shared blocks are freed too early, or never",
+	    "counted anew" },
+	[CHECK_DATA_CRC] = { "data-crc", false, CLASS_DATA, "the content is damaged, reading it fails",
+	    NULL },
+	[CHECK_DATA_KNOWN] = { "data-known", true, CLASS_DATA, "known damage: reading it fails until it is written anew",
+	    NULL },
+	[CHECK_SALVAGED] = { "salvaged", true, CLASS_TREE, "nothing vouches for them: look whether it is what it should be",
+	    NULL },
 };
 
 const char *
@@ -141,6 +179,24 @@ path_of(struct ck *c, uint64_t ino, char *buf, size_t size)
 	return at;
 }
 
+static const char *
+repair_of(const struct ck *c, enum check_code code)
+{
+	static const char *const data[] = {
+		[CHECK_DATA_MARK] = "left as it is, and marked as known",
+		[CHECK_DATA_PUNCH] = "made a hole: it reads as zeroes",
+		[CHECK_DATA_ACCEPT] = "given the checksum of what it holds, as was asked for",
+	};
+
+	return code == CHECK_DATA_CRC ? data[c->opt->data] : codes[code].repair;
+}
+
+enum ck_class
+ck_class(enum check_code code)
+{
+	return codes[code].class;
+}
+
 void
 ck_report(struct ck *c, enum check_code code, uint64_t ino, uint64_t offset, pblk_t block, const char *fmt,
     ...)
@@ -160,8 +216,12 @@ ck_report(struct ck *c, enum check_code code, uint64_t ino, uint64_t offset, pbl
 		c->res->errors++;
 	else
 		c->res->infos++;
-	if (c->opt->finding)
+	if (c->fix) {
+		f.repair = repair_of(c, code);
+		fix_note(c->fix, &f);
+	} else if (c->opt->finding) {
 		c->opt->finding(c->opt->arg, &f);
+	}
 	pthread_mutex_unlock(&c->report);
 }
 
@@ -214,7 +274,8 @@ check_format(const struct check_finding *f, char *buf, size_t size)
 	if (f->block != CHECK_NOWHERE)
 		n += (size_t)sprintf(where + n, "%sblock %llu", n ? ", " : "", (unsigned long long)f->block);
 	where[n] = '\0';
-	return snprintf(buf, size, "%s%s%s: %s", where, n ? ": " : "", f->what, f->means);
+	return snprintf(buf, size, "%s%s%s: %s%s%s", where, n ? ": " : "", f->what, f->means, f->repair ? "; " : "",
+	    f->repair ? f->repair : "");
 }
 
 /* ---- walking --------------------------------------------------------------------------- */
@@ -288,38 +349,59 @@ compare_counters(struct ck *c)
 }
 
 int
+ck_run(struct ck *c, struct pool *p, const struct check_options *opt, struct check_result *res)
+{
+	size_t words = pool_nblocks(p) / 64 + 1;
+	int r;
+
+	c->pool = p;
+	c->opt = opt;
+	c->res = res;
+	c->leaves.size = sizeof(pblk_t);
+	c->inodes.size = sizeof(struct ck_inode);
+	c->counts.size = sizeof(struct refcount_run);
+	c->orphans.size = sizeof(uint64_t);
+	memset(res, 0, sizeof(*res));
+	pool_root(p, &c->root);
+	pthread_mutex_init(&c->report, NULL);
+	c->node_bits = calloc(words, sizeof(uint64_t));
+	c->data_bits = calloc(words, sizeof(uint64_t));
+	if (!c->node_bits || !c->data_bits)
+		return -ENOMEM;
+	r = ck_tree(c);
+	/* Above a damaged tree nothing is as it looks. */
+	if (r < 0 || (c->fix && res->errors > 0))
+		return r;
+	r = ck_names(c);
+	if (r == 0)
+		r = ck_files(c);
+	if (r < 0)
+		return r;
+	compare_counters(c);
+	/* Extents that are about to be changed are read when they have been. */
+	if (opt->no_data || c->no_data || (c->fix && res->errors > 0))
+		return 0;
+	return ck_data(c);
+}
+
+void
+ck_free(struct ck *c)
+{
+	free(c->node_bits);
+	free(c->data_bits);
+	free(c->leaves.data);
+	free(c->inodes.data);
+	free(c->counts.data);
+	free(c->orphans.data);
+	pthread_mutex_destroy(&c->report);
+}
+
+int
 check_pool(struct pool *p, const struct check_options *opt, struct check_result *res)
 {
-	struct ck c = {
-		.pool = p, .opt = opt, .res = res,
-		.leaves.size = sizeof(pblk_t), .inodes.size = sizeof(struct ck_inode),
-		.counts.size = sizeof(struct refcount_run), .orphans.size = sizeof(uint64_t),
-	};
-	size_t words = pool_nblocks(p) / 64 + 1;
-	int r = -ENOMEM;
+	struct ck c = { .fix = NULL };
+	int r = ck_run(&c, p, opt, res);
 
-	memset(res, 0, sizeof(*res));
-	pool_root(p, &c.root);
-	pthread_mutex_init(&c.report, NULL);
-	c.node_bits = calloc(words, sizeof(uint64_t));
-	c.data_bits = calloc(words, sizeof(uint64_t));
-	if (c.node_bits && c.data_bits)
-		r = ck_tree(&c);
-	if (r == 0)
-		r = ck_names(&c);
-	if (r == 0)
-		r = ck_files(&c);
-	if (r == 0) {
-		compare_counters(&c);
-		if (!opt->no_data)
-			r = ck_data(&c);
-	}
-	free(c.node_bits);
-	free(c.data_bits);
-	free(c.leaves.data);
-	free(c.inodes.data);
-	free(c.counts.data);
-	free(c.orphans.data);
-	pthread_mutex_destroy(&c.report);
+	ck_free(&c);
 	return r;
 }

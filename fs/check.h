@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Is a pool sound? Reads everything there is, changes nothing.
+/* Is a pool sound? And if not, can it be made so?
  *
- * The pool is one that nobody has mounted: opened with pool_open (POOL_RDONLY
- * will do), never rebuilt. Whatever the medium says is looked at with suspicion;
- * damage is reported, and the check goes on with what can still be reached.
+ * The pool is one that nobody has mounted: opened with pool_open, never rebuilt. check_pool
+ * reads everything there is and changes nothing (POOL_RDONLY will do). Whatever the
+ * medium says is looked at with suspicion; damage is reported, and the check goes on with
+ * what can still be reached. repair_pool checks and repairs in turns (repair.c).
  *
  * Memory: two bits for each block of the pool, 48 bytes for each inode, 8 for
  * each leaf of the tree, 16 for each run of shared blocks and for each extent that
- * names shared ones.
+ * names shared ones. A repair keeps its findings and what it is going to change in addition; of
+ * shared blocks with wrong counts, 32 bytes for each extent.
  */
 #ifndef PINFS_FS_CHECK_H
 #define PINFS_FS_CHECK_H
@@ -50,6 +52,7 @@ enum check_code {
 	CHECK_REFCOUNT,
 	CHECK_DATA_CRC,
 	CHECK_DATA_KNOWN,      /* info */
+	CHECK_SALVAGED,        /* info */
 	CHECK_CODES
 };
 const char *check_code_name(enum check_code code);
@@ -65,11 +68,20 @@ struct check_finding {
 	pblk_t block;       /* in the pool, or CHECK_NOWHERE */
 	const char *what;
 	const char *means;
+	const char *repair; /* what is done about it; NULL: nothing */
+};
+
+/* What a repair does to blocks of files that don't match their CRCs. */
+enum check_data {
+	CHECK_DATA_MARK,   /* content and CRCs stay, the extent is marked: reading goes on failing */
+	CHECK_DATA_PUNCH,  /* they become holes: what is lost reads as zeroes */
+	CHECK_DATA_ACCEPT, /* they get the CRCs of what they hold, whatever that is */
 };
 
 struct check_options {
 	bool no_data;       /* leave out the CRCs of data blocks */
-	unsigned threads;   /* for those; 0: as many as there are processors, 2 at least */
+	enum check_data data; /* repair_pool */
+	unsigned threads;   /* for CRCs; 0: as many as there are processors, 2 at least */
 	/* Called for each finding, by one thread at a time, not always the same. */
 	void (*finding)(void *arg, const struct check_finding *f);
 	/* Called by the thread that called check_pool; nonzero cancels. NULL is allowed. */
@@ -88,6 +100,19 @@ struct check_result {
 
 /* 0 when the check ran to its end, whatever it found; -ECANCELED; -ENOMEM. */
 int check_pool(struct pool *p, const struct check_options *opt, struct check_result *res);
+
+struct repair_result {
+	uint64_t repaired;  /* findings that something was done about */
+	uint64_t left;      /* errors that are still there */
+	uint64_t commits;   /* steps that were made durable, each by itself */
+};
+/* Check, repair what was found, and check again, until nothing is found. Each step is a transaction:
+ * a crash leaves the pool as it was between two of them, which is no worse than before. *res
+ * is what the last check counted; findings come with what was done about them, after the fact.
+ * An error has left the step that it was met in undone, and the pool can only be closed:
+ * -ENOSPC, -EIO, -ENOMEM, -ECANCELED. */
+int repair_pool(struct pool *p, const struct check_options *opt, struct check_result *res,
+    struct repair_result *rep);
 
 /* The line for a person, without "error:" and newline. Bytes of the path that are no printable
  * ASCII or UTF-8 are escaped. Returns as snprintf does. */

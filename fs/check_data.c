@@ -30,19 +30,54 @@ struct data {
 	unsigned running;        /* P: lock */
 };
 
+/* Some of the blocks are bad: the extent in pieces that are wholly good or wholly bad. */
 static void
-check_blocks(struct data *d, uint64_t ino, const struct extent *e, const uint8_t *csums)
+fix_blocks_of(struct ck *c, struct tree_key key, const struct extent *e, const uint8_t *csums, const bool *bad)
 {
+	unsigned char value[ITEM_VALUE_MAX];
+
+	fix_delete(c, key);
+	for (uint64_t from = 0, to; from < e->len; from = to) {
+		struct extent_item item = { .pblk = e->pblk + from,
+			.flags = bad[from] && c->opt->data == CHECK_DATA_MARK ? EXTENT_DAMAGED : 0 };
+
+		for (to = from + 1; to < e->len && bad[to] == bad[from]; to++)
+			;
+		if (bad[from] && c->opt->data == CHECK_DATA_PUNCH)
+			continue;
+		item.len = (uint32_t)(to - from);
+		memcpy(value, &item, EXTENT_ITEM_HEAD);
+		memcpy(value + EXTENT_ITEM_HEAD, csums + from * sizeof(uint32_t), item.len * sizeof(uint32_t));
+		for (uint64_t k = from; k < to && bad[from] && c->opt->data == CHECK_DATA_ACCEPT; k++) {
+			uint32_t crc = crc32c(pool_block(c->pool, e->pblk + k), BLK_SIZE);
+
+			memcpy(value + EXTENT_ITEM_HEAD + (k - from) * sizeof(crc), &crc, sizeof(crc));
+		}
+		key.lo = e->fblk + from;
+		fix_put(c, key, value, EXTENT_ITEM_HEAD + item.len * sizeof(uint32_t));
+	}
+}
+
+static void
+check_blocks(struct data *d, struct tree_key key, const struct extent *e, const uint8_t *csums)
+{
+	bool bad[EXTENT_CSUM_BLOCKS_MAX] = { false }, any = false;
 	struct ck *c = d->c;
+	/* Who asks for more than a mark has known damage dealt with, too. */
+	bool known = (e->flags & EXTENT_DAMAGED) && (!c->fix || c->opt->data == CHECK_DATA_MARK);
 
 	for (uint64_t k = 0; k < e->len; k++) {
 		uint32_t want, crc = crc32c(pool_block(c->pool, e->pblk + k), BLK_SIZE);
 
 		memcpy(&want, csums + k * sizeof(want), sizeof(want));
-		if (crc != want)
-			ck_report(c, e->flags & EXTENT_DAMAGED ? CHECK_DATA_KNOWN : CHECK_DATA_CRC, ino, (e->fblk + k) << BLK_SHIFT, e->pblk + k,
-			    "content has CRC %08x, it should be %08x", crc, want);
+		if (crc == want)
+			continue;
+		ck_report(c, known ? CHECK_DATA_KNOWN : CHECK_DATA_CRC, tree_key_ino(key), (e->fblk + k) << BLK_SHIFT,
+		    e->pblk + k, "content has CRC %08x, it should be %08x", crc, want);
+		bad[k] = any = true;
 	}
+	if (any && c->fix && !known)
+		fix_blocks_of(c, key, e, csums, bad);
 	__atomic_fetch_add(&d->done, e->len, __ATOMIC_RELAXED);
 }
 
@@ -61,7 +96,7 @@ check_leaf(struct data *d, const struct node_header *node)
 		if (tree_key_type(key) != ITEM_EXTENT || tree_key_ino(key) == INO_NONE ||
 		    extent_decode(d->c->pool, key, value, len, &e, &csums) || !csums)
 			continue;
-		check_blocks(d, tree_key_ino(key), &e, csums);
+		check_blocks(d, key, &e, csums);
 	}
 }
 

@@ -35,6 +35,7 @@ struct file {
 	struct ck_inode *in;     /* NULL: it has no inode item */
 	bool sound;              /* its inode item is: size and blocks can be compared */
 	bool lost;               /* reported as without inode */
+	bool entries, nocsum;    /* what there is without an inode */
 	struct inode_attr attr;
 	uint64_t size, nblocks;
 
@@ -57,30 +58,88 @@ struct files {
 
 /* ---- inodes ---------------------------------------------------------------------- */
 
+/* All parts of the attribute that is being read. */
+static void
+fix_delete_xattr(struct ck *c, const struct file *f)
+{
+	fix_delete_range(c, tree_key(f->ino, ITEM_XATTR, f->xattr << XATTR_SLOT_BITS),
+	    tree_key(f->ino, ITEM_XATTR, f->xattr << XATTR_SLOT_BITS | 0xff));
+}
+
 static void
 end_xattr(struct ck *c, struct file *f)
 {
-	if (f->xattr_chunk > 0 && f->xattr_got != f->xattr_len)
+	if (f->xattr_chunk > 0 && f->xattr_got != f->xattr_len) {
 		ck_report(c, CHECK_XATTR, f->ino, CHECK_NOWHERE, CHECK_NOWHERE,
 		    "attribute at %llx has %u bytes, it should have %u", (unsigned long long)f->xattr,
 		    f->xattr_got, f->xattr_len);
+		fix_delete_xattr(c, f);
+	}
 	f->xattr_chunk = 0;
+}
+
+/* All items of an inode. */
+static void
+fix_delete_file(struct ck *c, uint64_t ino)
+{
+	fix_delete_range(c, (struct tree_key){ ino << 8, 0 }, (struct tree_key){ ino << 8 | 0xff, UINT64_MAX });
+}
+
+/* The last part of a target tells that it is the last by not being full. */
+static bool
+target_is_whole(const struct file *f)
+{
+	return !f->symlink_damaged && f->bytes % ITEM_CHUNK != 0;
+}
+
+/* Items without an inode. */
+static void
+end_lost_file(struct ck *c, struct file *f)
+{
+	struct inode_item item;
+
+	if (f->ino == INO_ROOT)
+		return; /* made with the names */
+	if (f->entries)
+		fix_new_inode(c, &item, S_IFDIR | 0700, 0);
+	else if (f->blocks > 0)
+		fix_new_inode(c, &item, S_IFREG | 0600, min_of(f->end << BLK_SHIFT, (uint64_t)FILE_MAX_BYTES));
+	else if (target_is_whole(f))
+		fix_new_inode(c, &item, S_IFLNK | 0777, f->bytes);
+	else {
+		fix_delete_file(c, f->ino);
+		return;
+	}
+	if (f->nocsum)
+		item.flags = INODE_FL_DAX;
+	fix_put(c, tree_key(f->ino, ITEM_INODE, 0), &item, sizeof(item));
 }
 
 static void
 end_file(struct ck *c, struct file *f)
 {
+	struct tree_key key = tree_key(f->ino, ITEM_INODE, 0);
+
 	end_xattr(c, f);
+	if (f->lost)
+		end_lost_file(c, f);
 	if (!f->in || !f->sound)
 		return;
-	if (S_ISLNK(f->attr.mode) && !f->symlink_damaged && f->bytes != f->size)
+	if (S_ISLNK(f->attr.mode) && !f->symlink_damaged && f->bytes != f->size) {
 		ck_report(c, CHECK_SYMLINK, f->ino, CHECK_NOWHERE, CHECK_NOWHERE,
 		    "the target has %llu bytes, it should have %llu", (unsigned long long)f->bytes,
 		    (unsigned long long)f->size);
-	if (!f->extents_damaged && f->nblocks != f->blocks)
+		if (target_is_whole(f))
+			fix_patch(c, key, offsetof(struct inode_item, size), &f->bytes, sizeof(f->bytes));
+		else
+			fix_delete_file(c, f->ino);
+	}
+	if (!f->extents_damaged && f->nblocks != f->blocks) {
 		ck_report(c, CHECK_NBLOCKS, f->ino, CHECK_NOWHERE, CHECK_NOWHERE,
 		    "the inode counts %llu blocks, its extents name %llu", (unsigned long long)f->nblocks,
 		    (unsigned long long)f->blocks);
+		fix_patch(c, key, offsetof(struct inode_item, nblocks), &f->blocks, sizeof(f->blocks));
+	}
 }
 
 static void
@@ -90,9 +149,33 @@ begin_file(struct ck *c, struct file *f, uint64_t ino)
 	*f = (struct file){ .ino = ino, .in = ck_inode(c, ino) };
 }
 
+/* Values that are possible, where those on the medium are not. What they should be is found with the
+ * entries and extents. */
+static void
+sanitize(struct inode_item *item, uint64_t ino)
+{
+	item->mode &= S_IFMT | 07777u;
+	item->flags &= INODE_FL_SUPP;
+	item->reserved = 0;
+	item->reserved2 = 0;
+	item->nlink = min_of(item->nlink, INODE_NLINK_MAX);
+	item->nblocks = min_of(item->nblocks, FBLK_MAX);
+	if (S_ISREG(item->mode) && item->size > FILE_MAX_BYTES)
+		item->size = 0;
+	if (S_ISLNK(item->mode) && (item->size == 0 || item->size > SYMLINK_MAX_BYTES))
+		item->size = 1;
+	if (S_ISDIR(item->mode) && (ino == INO_ROOT || item->parent == INO_NONE || item->parent > INO_MAX))
+		item->parent = INO_ROOT;
+	item->atime_nsec = item->atime_nsec < 1000000000 ? item->atime_nsec : 0;
+	item->mtime_nsec = item->mtime_nsec < 1000000000 ? item->mtime_nsec : 0;
+	item->ctime_nsec = item->ctime_nsec < 1000000000 ? item->ctime_nsec : 0;
+	item->btime_nsec = item->btime_nsec < 1000000000 ? item->btime_nsec : 0;
+}
+
 static void
 check_inode(struct ck *c, struct file *f, const void *value, size_t len)
 {
+	struct tree_key key = tree_key(f->ino, ITEM_INODE, 0);
 	const char *why = "wrong length";
 	struct inode_item item;
 
@@ -102,10 +185,17 @@ check_inode(struct ck *c, struct file *f, const void *value, size_t len)
 		if (!why && (item.reserved != 0 || item.reserved2 != 0))
 			why = "reserved fields that are not zero";
 	}
-	if (why)
-		ck_report(c, CHECK_INODE, f->ino, CHECK_NOWHERE, CHECK_NOWHERE, "inode item: %s", why);
-	else
+	if (!why) {
 		f->sound = true;
+		return;
+	}
+	ck_report(c, CHECK_INODE, f->ino, CHECK_NOWHERE, CHECK_NOWHERE, "inode item: %s", why);
+	if (len == sizeof(item))
+		sanitize(&item, f->ino);
+	if (len == sizeof(item) && !inode_item_decode(&item, f->ino, &f->attr, &f->size, &f->nblocks))
+		fix_put(c, key, &item, sizeof(item));
+	else
+		fix_delete(c, key); /* the next check tells from what is left what it was */
 }
 
 /* ---- symlinks and attributes ----------------------------------------------------------- */
@@ -128,6 +218,12 @@ check_symlink(struct ck *c, struct file *f, uint64_t chunk, const void *value, s
 	if (why) {
 		f->symlink_damaged = true;
 		ck_report(c, CHECK_SYMLINK, f->ino, CHECK_NOWHERE, CHECK_NOWHERE, "%s", why);
+		/* Half a target leads elsewhere: better none. */
+		if (f->sound && !S_ISLNK(f->attr.mode))
+			fix_delete_range(c, tree_key(f->ino, ITEM_SYMLINK, 0),
+			    tree_key(f->ino, ITEM_SYMLINK, UINT64_MAX));
+		else if (f->in)
+			fix_delete_file(c, f->ino);
 		return;
 	}
 	f->chunks++;
@@ -190,6 +286,7 @@ check_xattr(struct ck *c, struct file *f, uint64_t lo, const void *value, size_t
 		return;
 	ck_report(c, CHECK_XATTR, f->ino, CHECK_NOWHERE, CHECK_NOWHERE, "attribute at %llx: %s",
 	    (unsigned long long)lo, why);
+	fix_delete_xattr(c, f);
 	f->xattr_chunk = 0;
 }
 
@@ -294,6 +391,31 @@ own_blocks(struct ck *c, struct files *s, const struct extent *e)
 	return 0;
 }
 
+/* Take away what lies before fblk from. */
+static void
+fix_trim_extent(struct ck *c, struct tree_key key, const void *value, size_t len, const struct extent *e,
+    fblk_t from)
+{
+	unsigned char trimmed[ITEM_VALUE_MAX];
+	struct extent_item item;
+	uint64_t cut = from - e->fblk;
+
+	fix_delete(c, key);
+	if (cut >= e->len)
+		return;
+	memcpy(&item, value, EXTENT_ITEM_HEAD);
+	item.pblk += cut;
+	item.len -= (uint32_t)cut;
+	memcpy(trimmed, &item, EXTENT_ITEM_HEAD);
+	if (len > EXTENT_ITEM_HEAD) {
+		len -= cut * sizeof(uint32_t);
+		memcpy(trimmed + EXTENT_ITEM_HEAD,
+		    (const unsigned char *)value + EXTENT_ITEM_HEAD + cut * sizeof(uint32_t), len - EXTENT_ITEM_HEAD);
+	}
+	key.lo = from;
+	fix_insert(c, key, trimmed, len);
+}
+
 static int
 check_extent(struct ck *c, struct files *s, struct tree_key key, const void *value, size_t len)
 {
@@ -308,20 +430,28 @@ check_extent(struct ck *c, struct files *s, struct tree_key key, const void *val
 		why = "extent in what is no regular file";
 	if (why) {
 		ck_report(c, CHECK_EXTENT, f->ino, offset, e.pblk ? e.pblk : CHECK_NOWHERE, "%s", why);
+		fix_delete(c, key);
 		f->extents_damaged = true;
 		c->uncounted = true;
 		return 0;
 	}
-	if (e.fblk < f->end)
+	if (e.fblk < f->end) {
 		ck_report(c, CHECK_EXTENT_OVERLAP, f->ino, offset, e.pblk,
 		    "the extent before reaches to offset %llu", (unsigned long long)f->end << BLK_SHIFT);
+		fix_trim_extent(c, key, value, len, &e, f->end);
+	}
 	f->end = max_of(f->end, e.fblk + e.len);
 	f->blocks += e.len;
 	eof = bytes_to_blocks_up(f->size);
-	if (f->sound && !(e.flags & EXTENT_UNWRITTEN) && e.fblk + e.len > eof)
+	f->nocsum |= (e.flags & EXTENT_NOCSUM) != 0;
+	if (f->sound && !(e.flags & EXTENT_UNWRITTEN) && e.fblk + e.len > eof) {
+		uint64_t size = min_of((e.fblk + e.len) << BLK_SHIFT, (uint64_t)FILE_MAX_BYTES);
+
 		ck_report(c, CHECK_EXTENT_EOF, f->ino, max_of(e.fblk, eof) << BLK_SHIFT,
 		    e.pblk + (max_of(e.fblk, eof) - e.fblk), "%llu blocks of content behind the end at %llu",
 		    (unsigned long long)(e.fblk + e.len - max_of(e.fblk, eof)), (unsigned long long)f->size);
+		fix_patch(c, tree_key(f->ino, ITEM_INODE, 0), offsetof(struct inode_item, size), &size, sizeof(size));
+	}
 	return own_blocks(c, s, &e);
 }
 
@@ -354,6 +484,9 @@ files_item(struct ck *c, void *arg, struct tree_key key, const void *value, size
 		return 0;
 	case ITEM_EXTENT:
 		return check_extent(c, s, key, value, len);
+	case ITEM_DIRENT:
+		f->entries = true;
+		return 0;
 	default:
 		return 0;
 	}

@@ -88,6 +88,7 @@ gather_orphan(struct ck *c, struct tree_key key, size_t len)
 	if (len != 0 || key.lo == INO_NONE || key.lo > INO_MAX) {
 		ck_report(c, CHECK_ITEM, INO_NONE, CHECK_NOWHERE, CHECK_NOWHERE,
 		    "orphan item for inode %llu with %zu bytes, not 0", (unsigned long long)key.lo, len);
+		fix_delete(c, key);
 		return 0;
 	}
 	ino = ck_array_add(&c->orphans);
@@ -127,6 +128,7 @@ gather_item(struct ck *c, struct tree_key key, const void *value, size_t len)
 	ck_report(c, CHECK_ITEM, ino, CHECK_NOWHERE, CHECK_NOWHERE,
 	    "item of type %u at %llu, which nothing can have", (unsigned)(key.hi & 0xff),
 	    (unsigned long long)key.lo);
+	fix_delete(c, key);
 	return 0;
 }
 

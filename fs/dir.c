@@ -27,11 +27,11 @@
 #define READDIR_BATCH_BYTES 4096u
 
 static uint64_t
-name_hash(const struct fs *fs, const char *name, size_t len)
+name_hash(const uint64_t hash_key[2], uint64_t mask, const char *name, size_t len)
 {
-	uint64_t h = siphash24(fs->hash_key, name, len) >> (HASH_SLOT_BITS + 1);
+	uint64_t h = siphash24(hash_key, name, len) >> (HASH_SLOT_BITS + 1);
 
-	h &= fs->dirhash_mask;
+	h &= mask;
 	return (h ? h : 1) << HASH_SLOT_BITS;
 }
 
@@ -108,22 +108,35 @@ find_one(void *arg, struct tree_key key, const void *value, size_t len)
 	return 1;
 }
 
-int
-dir_find(struct inode *dir, const char *name, size_t len, struct dir_pos *pos)
+static int
+find_hash(struct pool *p, uint64_t dir, uint64_t first, const char *name, size_t len, struct dir_pos *pos)
 {
-	uint64_t first = name_hash(dir->fs, name, len);
 	uint64_t last = first + HASH_SLOTS - 1;
 	struct find f = { .name = name, .len = len, .free = first, .pos = pos };
 	int r;
 
-	*pos = (struct dir_pos){ .dir = dir, .ino = INO_NONE };
-	r = tree_scan(dir->fs->pool, tree_key(dir->ino, ITEM_DIRENT, first), tree_key(dir->ino, ITEM_DIRENT, last),
-	    find_one, &f);
+	r = tree_scan(p, tree_key(dir, ITEM_DIRENT, first), tree_key(dir, ITEM_DIRENT, last), find_one, &f);
 	if (r < 0)
 		return r;
 	if (r == 0)
-		pos->key = tree_key(dir->ino, ITEM_DIRENT, f.free <= last ? f.free : 0);
+		pos->key = tree_key(dir, ITEM_DIRENT, f.free <= last ? f.free : 0);
 	return 0;
+}
+
+int
+dir_find(struct inode *dir, const char *name, size_t len, struct dir_pos *pos)
+{
+	*pos = (struct dir_pos){ .dir = dir, .ino = INO_NONE };
+	return find_hash(dir->fs->pool, dir->ino, name_hash(dir->fs->hash_key, dir->fs->dirhash_mask, name, len), name,
+	    len, pos);
+}
+
+int
+dir_find_unmounted(struct pool *p, const uint64_t hash_key[2], uint64_t dir, const char *name, size_t len,
+    struct dir_pos *pos)
+{
+	*pos = (struct dir_pos){ .ino = INO_NONE };
+	return find_hash(p, dir, name_hash(hash_key, ~(uint64_t)0, name, len), name, len, pos);
 }
 
 static size_t

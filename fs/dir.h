@@ -20,6 +20,9 @@ struct dir_pos {
 
 /* 0, also if it is not there; -EIO. */
 int dir_find(struct inode *dir, const char *name, size_t len, struct dir_pos *pos);
+/* The same in a pool that is not mounted: pos->dir is NULL. */
+int dir_find_unmounted(struct pool *p, const uint64_t hash_key[2], uint64_t dir, const char *name, size_t len,
+    struct dir_pos *pos);
 /* -ENOSPC: too many names with one hash. */
 int dir_insert(struct txn *t, const struct dir_pos *pos, const char *name, size_t len, uint64_t ino,
     unsigned char type);

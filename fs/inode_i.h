@@ -8,6 +8,7 @@
 
 /* A directory's nlink is 2 and one for each directory in it. */
 #define INODE_NLINK_MAX 0xfffffffeu
+#define SYMLINK_MAX_BYTES 4095u
 
 int inode_cache_init(struct fs *fs);
 /* Every inode leaves the cache, whoever refers to it: the filesystem is being closed.

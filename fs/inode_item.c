@@ -22,7 +22,6 @@
 
 #define NSEC_PER_SEC 1000000000
 #define RELATIME_SEC (24 * 60 * 60) /* atime moves at least once a day */
-#define SYMLINK_MAX_BYTES 4095u
 
 void
 inode_item_encode(struct inode_item *item, const struct inode_attr *attr, uint64_t size, uint64_t nblocks)

@@ -246,6 +246,15 @@ pool_counters(struct pool *p, uint64_t *ninodes, uint64_t *data_blocks, uint64_t
 	*node_blocks = __atomic_load_n(&p->node_blocks, __ATOMIC_RELAXED);
 }
 
+void
+pool_set_counters(struct pool *p, uint64_t next_ino, uint64_t ninodes, uint64_t data_blocks, uint64_t node_blocks)
+{
+	__atomic_store_n(&p->next_ino, next_ino, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->ninodes, ninodes, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->data_blocks, data_blocks, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->node_blocks, node_blocks, __ATOMIC_RELAXED);
+}
+
 /* ---- the walk at mount ---------------------------------------------------- */
 
 int

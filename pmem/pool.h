@@ -73,6 +73,9 @@ void pool_root(struct pool *p, struct root_block *out);
 /* Counters as of the open transaction. */
 void pool_counters(struct pool *p, uint64_t *ninodes, uint64_t *data_blocks, uint64_t *node_blocks);
 
+/* A repair has counted: these are the figures of the open transaction. */
+void pool_set_counters(struct pool *p, uint64_t next_ino, uint64_t ninodes, uint64_t data_blocks, uint64_t node_blocks);
+
 /* Mount: name what is used; then everything else becomes free. The owner walks the
  * tree (tree_walk) and names its nodes and the data that its items name. pool_rebuild_used
  * returns -EIO for a range outside the pool; it may be called for a block twice (double
