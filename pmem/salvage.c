@@ -19,8 +19,9 @@
  * leaves of a tree don't overlap. So if two leaves overlap, the older one had been replaced by the time
  * the newer one was written, whatever became of that one. Hence each leaf is set
  * against everything newer: it stays if it overlaps none of it, accepted or not. Leaves that the tree
- * leads to come before all others. What remains is at worst a leaf that was emptied, with no
- * trace of what came after it; the caller's checks have to find what does not fit then.
+ * leads to come before all others. What remains is at worst a leaf all of whose items were deleted later, so
+ * that deleted files may come back; the caller's checks have to find what does not fit then. Leaving
+ * a leaf out on suspicion would be worse.
  *
  * Threads share the search; all else is done by the caller's thread. The pool is nobody else's, so
  * there are no locks but for the tree's, which the callees of salvage_rebuild expect.

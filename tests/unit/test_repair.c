@@ -11,90 +11,7 @@
 #include <unistd.h>
 
 #include "pmem/crc.h"
-#include "tests/unit/unit_crash.h"
-
-/* ---- repairing ---------------------------------------------------------------------------- */
-
-static bool verbose; /* PINFS_TEST_VERBOSE */
-
-struct told {
-	unsigned n;
-	unsigned codes[CHECK_CODES];
-};
-
-static void
-tell(void *arg, const struct check_finding *f)
-{
-	struct told *told = arg;
-	char line[600];
-
-	told->n++;
-	told->codes[f->code]++;
-	check_format(f, line, sizeof(line));
-	if (verbose)
-		fprintf(stderr, "%s: [%s] %s\n", f->error ? "error" : "info", check_code_name(f->code), line);
-}
-
-static int
-try_repair(const char *path, enum check_data data, struct told *told, struct repair_result *rep)
-{
-	struct check_options opt = { .data = data, .finding = tell, .arg = told, .threads = 2 };
-	struct pool_options po = { .domain = -1 };
-	struct check_result res;
-	struct pool_error err;
-	struct pool *p;
-	int r = pool_open(&p, path, &po, &err);
-
-	memset(told, 0, sizeof(*told));
-	ck_assert_msg(r == 0, "open: %s", err.text);
-	r = repair_pool(p, &opt, &res, rep);
-	pool_close(p);
-	return r;
-}
-
-static uint32_t
-crc_of_pool(const char *path)
-{
-	static char buf[1 << 20];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	uint32_t crc = 0;
-	ssize_t n;
-
-	ck_assert_int_ge(fd, 0);
-	while ((n = read(fd, buf, sizeof(buf))) > 0)
-		crc = crc32c_more(crc, buf, (size_t)n);
-	close(fd);
-	return crc;
-}
-
-/* Repair; then all that has to hold. */
-static struct repair_result
-repair_with(const char *path, enum check_data data, struct told *told)
-{
-	struct repair_result rep, again;
-	struct told ignored;
-	struct fs *fs;
-	uint32_t crc;
-
-	ck_assert_ok(try_repair(path, data, told, &rep));
-	ck_assert_uint_eq(rep.left, 0);
-	unit_check(path);
-	crc = crc_of_pool(path);
-	ck_assert_ok(try_repair(path, CHECK_DATA_MARK, &ignored, &again));
-	ck_assert_uint_eq(again.repaired, 0);
-	ck_assert_uint_eq(again.commits, 0);
-	ck_assert_uint_eq(crc_of_pool(path), crc);
-	fs = unit_mount(path);
-	ck_assert_ok(fs_umount(fs));
-	unit_check(path);
-	return rep;
-}
-
-static struct repair_result
-repair(const char *path, struct told *told)
-{
-	return repair_with(path, CHECK_DATA_MARK, told);
-}
+#include "tests/unit/unit_repair.h"
 
 /* ---- looking at files ------------------------------------------------------------------------- */
 
@@ -188,10 +105,10 @@ START_TEST(what_was_planted_is_repaired)
 	struct sample s = damage_sample();
 	struct contents before = contents_of(s.path), after;
 	struct repair_result rep;
-	struct told told;
+	struct unit_told told;
 
 	damage_plant(&s, kind->plant);
-	rep = repair(s.path, &told);
+	rep = unit_repair(s.path, CHECK_DATA_MARK, &told);
 	if (kind->code[0] == CHECK_ORPHAN_GONE)
 		ck_assert_uint_eq(rep.repaired, 0);
 	else
@@ -208,14 +125,305 @@ START_TEST(what_was_planted_is_repaired)
 }
 END_TEST
 
+/* ---- content ------------------------------------------------------------------------------------- */
+
+static void
+read_block(const char *path, unsigned block, char buf[BLK_SIZE], int expect)
+{
+	struct fs *fs = unit_mount(path);
+	struct file *f = unit_file(fs, "file", O_RDWR);
+	ssize_t n = fs_read(f, buf, BLK_SIZE, block * BLK_SIZE);
+
+	ck_assert_int_eq(n, expect);
+	fs_release(f);
+	ck_assert_ok(fs_umount(fs));
+}
+
+static void
+plant_bad_block(struct plant *p)
+{
+	damage_kinds[damage_nkinds - 1].plant(p); /* data: block 3 of "file" */
+}
+
+/* What is done to content is what was asked for; known damage can be dealt with later. */
+START_TEST(bad_blocks_are_treated_as_asked)
+{
+	struct sample s = damage_sample();
+	char was[BLK_SIZE], is[BLK_SIZE];
+	struct unit_told told;
+	struct repair_result rep;
+
+	ck_assert_str_eq(damage_kinds[damage_nkinds - 1].name, "data");
+	read_block(s.path, 3, was, BLK_SIZE);
+	damage_plant(&s, plant_bad_block);
+	unit_repair(s.path, CHECK_DATA_MARK, &told);
+	ck_assert_uint_eq(told.codes[CHECK_DATA_CRC], 1);
+	read_block(s.path, 3, is, -EIO);
+	read_block(s.path, 2, is, BLK_SIZE);
+	read_block(s.path, 4, is, BLK_SIZE);
+	if (_i == 0) { /* written anew, it is as good as any */
+		struct fs *fs = unit_mount(s.path);
+		struct file *f = unit_file(fs, "file", O_RDWR);
+
+		unit_write(f, was, BLK_SIZE, 3 * BLK_SIZE);
+		fs_release(f);
+		ck_assert_ok(fs_umount(fs));
+		rep = unit_repair(s.path, CHECK_DATA_MARK, &told);
+		ck_assert_uint_eq(told.n, 0);
+		ck_assert_uint_eq(rep.commits, 0);
+		read_block(s.path, 3, is, BLK_SIZE);
+		ck_assert_mem_eq(is, was, BLK_SIZE);
+	} else if (_i == 1) {
+		unit_repair(s.path, CHECK_DATA_PUNCH, &told);
+		read_block(s.path, 3, is, BLK_SIZE);
+		memset(was, 0, BLK_SIZE);
+		ck_assert_mem_eq(is, was, BLK_SIZE);
+	} else {
+		unit_repair(s.path, CHECK_DATA_ACCEPT, &told);
+		read_block(s.path, 3, is, BLK_SIZE);
+		ck_assert_mem_ne(is, was, BLK_SIZE);
+		is[1000] ^= 4;
+		ck_assert_mem_eq(is, was, BLK_SIZE);
+	}
+}
+END_TEST
+
+/* A clone of damaged content is as damaged, and as known. */
+START_TEST(a_clone_of_known_damage_is_known)
+{
+	struct sample s = damage_sample();
+	struct unit_told told;
+	struct file *from, *to;
+	struct fs *fs;
+
+	damage_plant(&s, plant_bad_block);
+	unit_repair(s.path, CHECK_DATA_MARK, &told);
+	fs = unit_mount(s.path);
+	from = unit_file(fs, "file", O_RDONLY);
+	to = unit_file(fs, "copy", O_RDWR);
+	ck_assert_ok(fs_clone_range(from, 0, to, 0, 6 * BLK_SIZE));
+	fs_release(from);
+	fs_release(to);
+	ck_assert_ok(fs_umount(fs));
+	unit_is_repaired(s.path);
+}
+END_TEST
+
+/* ---- the tree -------------------------------------------------------------------------------------- */
+
+#define MANY 400u
+
+/* Several levels of nodes, and stale ones in unused blocks. */
+static const char *
+many_files(void)
+{
+	const char *path = unit_mkpool(16);
+	struct fs *fs = unit_mount(path);
+	char name[120];
+
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned n = 0; n < MANY; n++) {
+			struct file *f;
+
+			snprintf(name, sizeof(name), "file-%u-with-a-name-that-takes-up-room-in-its-directory", n);
+			f = unit_file(fs, name, O_RDWR);
+			unit_fill(f, 0, 100 + n, (uint8_t)(n + round));
+			fs_release(f);
+			if (n % 50 == 0)
+				ck_assert_ok(fs_sync(fs));
+		}
+		for (unsigned n = 0; n < 20; n++) {
+			snprintf(name, sizeof(name), "gone-%u-%u", round, n);
+			fs_release(unit_file(fs, name, O_RDWR));
+		}
+		ck_assert_ok(fs_sync(fs));
+		for (unsigned n = 0; n < 20; n++) {
+			snprintf(name, sizeof(name), "gone-%u-%u", round, n);
+			unit_unlink(fs, name);
+		}
+		ck_assert_ok(fs_sync(fs));
+	}
+	ck_assert_ok(fs_umount(fs));
+	return path;
+}
+
+/* How many are what they should be. Names that were deleted must not come back. */
+static unsigned
+files_whole(const char *path)
+{
+	struct fs *fs = unit_mount(path);
+	unsigned whole = 0;
+	char name[120];
+
+	for (unsigned n = 0; n < 3 * 20; n++) {
+		snprintf(name, sizeof(name), "/gone-%u-%u", n / 20, n % 20);
+		ck_assert_ptr_null(walk_to(fs, name));
+	}
+
+	for (unsigned n = 0; n < MANY; n++) {
+		uint32_t crc, want;
+		uint64_t size;
+		char buf[1000];
+
+		snprintf(name, sizeof(name), "/file-%u-with-a-name-that-takes-up-room-in-its-directory", n);
+		if (!content_of(fs, name, &crc, &size))
+			continue;
+		memset(buf, (int)(uint8_t)(n + 2), 100 + n);
+		want = crc32c(buf, 100 + n);
+		whole += size == 100 + n && crc == want;
+	}
+	ck_assert_ok(fs_umount(fs));
+	return whole;
+}
+
+struct nodes {
+	pblk_t root, inner, leaf; /* the last of the latter two */
+	unsigned n, leaves;
+};
+
+static int
+note_node(void *arg, const struct tree_walk_node *wn)
+{
+	struct nodes *nodes = arg;
+
+	ck_assert_int_eq(wn->error, 0);
+	if (nodes->n++ == 0)
+		nodes->root = wn->block;
+	else if (wn->level > 0)
+		nodes->inner = wn->block;
+	if (wn->level == 0) {
+		nodes->leaves++;
+		if (nodes->leaves == 5)
+			nodes->leaf = wn->block;
+	}
+	return 0;
+}
+
+static struct nodes
+nodes_of(const char *path)
+{
+	struct pool *p = unit_open(path);
+	struct nodes nodes = { 0 };
+
+	ck_assert_ok(tree_walk(p, note_node, &nodes));
+	pool_close(p);
+	return nodes;
+}
+
+static void
+zero_block(const char *path, pblk_t block)
+{
+	static const char zeroes[BLK_SIZE];
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, zeroes, BLK_SIZE, (off_t)(block << BLK_SHIFT)), BLK_SIZE);
+	close(fd);
+}
+
+/* The root node is gone: the leaves below it are found, and nothing is lost. */
+START_TEST(leaves_below_a_lost_node_are_found)
+{
+	const char *path = many_files();
+	struct nodes nodes = nodes_of(path);
+	struct unit_told told;
+
+	ck_assert_uint_ge(nodes.leaves, 20);
+	ck_assert_uint_eq(files_whole(path), MANY);
+	nodes = nodes_of(path);
+	if (_i == 0)
+		zero_block(path, nodes.root);
+	else
+		damage_flip(path, nodes.root, 32 + 16 * 32 + 3); /* a key: the CRCs of children vouch for them */
+	unit_repair(path, CHECK_DATA_MARK, &told);
+	ck_assert_uint_eq(told.codes[CHECK_NODE], 1);
+	ck_assert_uint_eq(files_whole(path), MANY);
+}
+END_TEST
+
+/* A leaf is gone: what was in it is lost, everything else is there. */
+START_TEST(a_lost_leaf_loses_what_was_in_it)
+{
+	const char *path = many_files();
+	struct nodes nodes = nodes_of(path);
+	struct unit_told told;
+	unsigned whole;
+
+	zero_block(path, nodes.leaf);
+	unit_repair(path, CHECK_DATA_MARK, &told);
+	ck_assert_uint_eq(told.codes[CHECK_NODE], 1);
+	whole = files_whole(path);
+	ck_assert_uint_ge(whole, MANY - 60);
+	ck_assert_uint_lt(whole, MANY);
+}
+END_TEST
+
+/* One bit of a leaf: its items are taken one by one, and those concerned are named. */
+START_TEST(a_leaf_with_a_wrong_checksum_gives_what_it_can)
+{
+	const char *path = many_files();
+	struct nodes nodes = nodes_of(path);
+	struct unit_told told;
+
+	damage_flip(path, nodes.leaf, 4000);
+	unit_repair(path, CHECK_DATA_MARK, &told);
+	ck_assert_uint_ge(told.codes[CHECK_SALVAGED], 2);
+	ck_assert_uint_ge(files_whole(path), MANY - 2);
+}
+END_TEST
+
+/* File content that looks like a leaf is none. */
+START_TEST(content_is_not_taken_for_a_node)
+{
+	const char *path = many_files();
+	struct nodes nodes = nodes_of(path);
+	struct unit_told told;
+	struct root_block root;
+	struct pool *p = unit_open(path);
+	struct node_header *forged;
+	struct inode_item item;
+	struct leaf_slot slot = { .hi = 77777ull << 8 | ITEM_INODE, .off = BLK_SIZE - sizeof(item), .len = sizeof(item) };
+	uint64_t got;
+	pblk_t b;
+
+	/* What a user could have written to a block that was his: all but the owner is right. */
+	pool_root(p, &root);
+	ck_assert_ok(pool_alloc_data(p, PBLK_NONE, 1, 0, &b, &got));
+	forged = pool_block(p, b);
+	memset(forged, 0, BLK_SIZE);
+	*forged = (struct node_header){ .magic = NODE_MAGIC, .nr = 1, .block = b, .txn = root.txn, .free_low = slot.off };
+	memcpy(forged + 1, &slot, sizeof(slot));
+	memset(&item, 0, sizeof(item));
+	item.mode = S_IFREG | S_ISUID | 0755;
+	item.nlink = 1;
+	memcpy((char *)forged + slot.off, &item, sizeof(item));
+	pool_close(p);
+	zero_block(path, nodes.root);
+	unit_repair(path, CHECK_DATA_MARK, &told);
+	ck_assert_uint_eq(files_whole(path), MANY);
+	p = unit_open(path);
+	ck_assert_err(tree_get(p, tree_key(77777, ITEM_INODE, 0), &item, sizeof(item)), ENOENT);
+	pool_close(p);
+}
+END_TEST
+
 int
 main(void)
 {
 	Suite *s = suite_create("repair");
 	TCase *t = tcase_create("planted");
 
-	verbose = getenv("PINFS_TEST_VERBOSE") != NULL;
 	tcase_add_loop_test(t, what_was_planted_is_repaired, 0, (int)damage_nkinds);
+	suite_add_tcase(s, t);
+	t = tcase_create("content");
+	tcase_add_loop_test(t, bad_blocks_are_treated_as_asked, 0, 3);
+	tcase_add_test(t, a_clone_of_known_damage_is_known);
+	suite_add_tcase(s, t);
+	t = tcase_create("tree");
+	tcase_add_loop_test(t, leaves_below_a_lost_node_are_found, 0, 2);
+	tcase_add_test(t, a_lost_leaf_loses_what_was_in_it);
+	tcase_add_test(t, a_leaf_with_a_wrong_checksum_gives_what_it_can);
+	tcase_add_test(t, content_is_not_taken_for_a_node);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
