@@ -193,14 +193,17 @@ count_credits(struct clone *c, pblk_t pblk, fblk_t to, uint64_t n, uint64_t *cre
 {
 	struct pool *p = c->in->fs->pool;
 	fblk_t end = to + n;
-	uint64_t runs = 0, more, len;
+	uint64_t runs = 0, len;
 	struct extent x;
 	int r = 0;
 
-	refcount_lock();
-	if (pblk != PBLK_NONE)
+	*credits = 0;
+	if (pblk != PBLK_NONE) {
+		refcount_lock(p);
 		r = refcount_check_locked(p, pblk, n, 1, &runs);
-	refcount_unlock();
+		refcount_unlock(p);
+		*credits = refcount_credits(p, runs + 1);
+	}
 	for (; r == 0 && to < end; to += len) {
 		r = extent_lookup(c->out, to, &x, NULL, 0);
 		if (r < 0)
@@ -208,12 +211,12 @@ count_credits(struct clone *c, pblk_t pblk, fblk_t to, uint64_t n, uint64_t *cre
 		len = min_of(x.len, end - to);
 		if (x.pblk == PBLK_NONE)
 			continue;
-		refcount_lock();
-		r = refcount_check_locked(p, x.pblk, len, -1, &more);
-		refcount_unlock();
-		runs += more;
+		refcount_lock(p);
+		r = refcount_check_locked(p, x.pblk, len, -1, &runs);
+		refcount_unlock(p);
+		if (runs > 0 || pblk != PBLK_NONE)
+			*credits += refcount_credits(p, runs + 1);
 	}
-	*credits = pblk != PBLK_NONE || runs > 0 ? refcount_credits(p, runs + 1) : 0;
 	return r;
 }
 

@@ -325,9 +325,9 @@ release_run(void *arg, pblk_t start, uint64_t n)
 }
 
 /* The new run without what it keeps: each part gets a reference. With check set,
- * only look whether that will work, and add up the runs met. */
+ * only look whether that will work, and add up what it costs. */
 static int
-take_references(struct txn *t, const struct plan *pl, bool check, uint64_t *runs)
+take_references(struct txn *t, const struct plan *pl, bool check, uint64_t *credits)
 {
 	pblk_t pos = pl->pblk, stop = pl->pblk + (pl->end - pl->fblk);
 	size_t n = pl->npieces;
@@ -346,17 +346,17 @@ take_references(struct txn *t, const struct plan *pl, bool check, uint64_t *runs
 			r = refcount_inc_locked(t, pos, len);
 		if (r < 0)
 			return r;
-		if (len > 0)
-			*runs += met + 1;
+		if (len > 0 && check)
+			*credits += refcount_credits(t->pool, met + 1);
 		if (more)
 			pos = run.pblk + run.len;
 	} while (more);
 	return 0;
 }
 
-/* Add up how many entries the displaced blocks meet. */
+/* Add up what the counts of displaced blocks cost: parts may lie far from each other. */
 static int
-check_displaced(struct txn *t, const struct plan *pl, bool shared, uint64_t *runs)
+check_displaced(struct txn *t, const struct plan *pl, bool shared, uint64_t *credits)
 {
 	pblk_t low = UINT64_MAX, high = 0;
 	uint64_t met = 0;
@@ -380,7 +380,7 @@ check_displaced(struct txn *t, const struct plan *pl, bool shared, uint64_t *run
 		if (r < 0)
 			return r;
 		if (met > 0 || shared)
-			*runs += met + 1;
+			*credits += refcount_credits(t->pool, met + 1);
 	}
 	return 0;
 }
@@ -503,18 +503,17 @@ apply_items(struct txn *t, const struct plan *pl)
 
 /* Everything that changes, after the plan; refcounts are locked if they matter. */
 static int
-apply(struct txn *t, struct plan *pl, bool shared, uint64_t runs, struct release *rel)
+apply(struct txn *t, struct plan *pl, bool shared, bool counted, struct release *rel)
 {
 	struct inode *i = pl->inode;
-	uint64_t ignored = 0;
 	int r;
 
 	extent_cache_clear(i);
-	r = shared ? take_references(t, pl, false, &ignored) : 0;
+	r = shared ? take_references(t, pl, false, NULL) : 0;
 	if (r == 0)
 		r = apply_items(t, pl);
 	if (r == 0)
-		r = release_displaced(rel, pl, runs > 0);
+		r = release_displaced(rel, pl, counted);
 	if (r < 0)
 		pinfs_log(LOG_CRIT, "inode %llu, offset %llu: the map could not be changed: %s",
 		    (unsigned long long)i->ino, (unsigned long long)pl->fblk << BLK_SHIFT, strerror(-r));
@@ -526,7 +525,7 @@ extent_replace(struct txn *t, struct inode *i, fblk_t fblk, pblk_t pblk, uint64_
     const uint32_t *csums, bool shared, extent_freed_fn *freed, void *arg)
 {
 	struct release rel = { .txn = t, .fs = i->fs, .freed = freed, .arg = arg };
-	uint64_t mapped_new = pblk == PBLK_NONE ? 0 : len, runs = 0;
+	uint64_t mapped_new = pblk == PBLK_NONE ? 0 : len, credits = 0;
 	struct plan pl;
 	int r;
 
@@ -541,17 +540,17 @@ extent_replace(struct txn *t, struct inode *i, fblk_t fblk, pblk_t pblk, uint64_
 	if (pblk == PBLK_NONE && pl.mapped == 0)
 		goto out;
 	if (shared || pl.mapped > pl.kept) {
-		refcount_lock();
-		r = check_displaced(t, &pl, shared, &runs);
+		refcount_lock(t->pool);
+		r = check_displaced(t, &pl, shared, &credits);
 		if (r == 0 && shared)
-			r = take_references(t, &pl, true, &runs);
-		if (r == 0 && runs > 0 && !(t->flags & TXN_PREPAID))
-			r = txn_extend(t, refcount_credits(t->pool, runs));
+			r = take_references(t, &pl, true, &credits);
+		if (r == 0 && credits > 0 && !(t->flags & TXN_PREPAID))
+			r = txn_extend(t, shared ? credits : min_of(credits, refcount_credits_all(t->pool)));
 		if (r == 0)
-			r = apply(t, &pl, shared, runs, &rel);
-		refcount_unlock();
+			r = apply(t, &pl, shared, credits > 0, &rel);
+		refcount_unlock(t->pool);
 	} else {
-		r = apply(t, &pl, false, 0, &rel);
+		r = apply(t, &pl, false, false, &rel);
 	}
 	if (r < 0)
 		goto out;
@@ -608,7 +607,6 @@ extent_shared_credits(struct inode *i, fblk_t fblk, uint64_t len, uint64_t *cred
 {
 	struct pool *p = i->fs->pool;
 	fblk_t end = fblk + len;
-	uint64_t runs = 0;
 	struct extent e;
 	int r = 0;
 
@@ -621,14 +619,14 @@ extent_shared_credits(struct inode *i, fblk_t fblk, uint64_t len, uint64_t *cred
 			return r;
 		if (e.fblk >= end || e.pblk == PBLK_NONE)
 			continue;
-		refcount_lock();
+		refcount_lock(p);
 		r = refcount_check_locked(p, e.pblk, min_of(e.len, end - e.fblk), -1, &met);
-		refcount_unlock();
+		refcount_unlock(p);
 		if (met > 0)
-			runs += met + 1;
+			*credits += refcount_credits(p, met + 1);
 	}
-	if (r == 0 && runs > 0)
-		*credits = refcount_credits(p, runs);
+	if (*credits > 0)
+		*credits = min_of(*credits, refcount_credits_all(p));
 	return r;
 }
 

@@ -307,7 +307,7 @@ sync_apply(struct fs *fs, struct set_member *m, size_t n, bool *begun)
 
 /* Each in one of its own. */
 static int
-sync_apply_singly(struct set_member *m, size_t n)
+sync_apply_singly(struct fs *fs, struct set_member *m, size_t n)
 {
 	struct txn t;
 	int r, err = 0;
@@ -316,6 +316,11 @@ sync_apply_singly(struct set_member *m, size_t n)
 		if (!m[k].active)
 			continue;
 		r = writeback_begin(&m[k].wb, &t);
+		if (r == -ENOSPC) {
+			r = txn_commit_wait(fs->pool, txn_open_number(fs->pool));
+			if (r == 0)
+				r = writeback_begin(&m[k].wb, &t);
+		}
 		if (r == 0) {
 			r = writeback_apply(&m[k].wb, &t);
 			txn_end(&t);
@@ -364,7 +369,7 @@ sync_batch(struct fs *fs, struct set_member *m, struct inode **inode, size_t n)
 	}
 	r = sync_apply(fs, m, n, &begun);
 	if (r == -ENOSPC && !begun)
-		r = sync_apply_singly(m, n);
+		r = sync_apply_singly(fs, m, n);
 	else if (r < 0)
 		for (size_t k = 0; k < n; k++)
 			if (m[k].active)

@@ -21,6 +21,7 @@
 
 #include "fs/fs_i.h"
 #include "fs/inode_i.h"
+#include "fs/refcount.h"
 #include "pmem/held.h"
 #include "pmem/log.h"
 
@@ -83,6 +84,16 @@ use_extent(struct pool *p, const void *value, size_t len)
 	return pool_rebuild_used(p, e.pblk, e.len) ? "extent out of range" : NULL;
 }
 
+/* A damaged count is met, and told of, by who changes it. */
+static void
+count_shared(struct pool *p, struct tree_key key, const void *value, size_t len)
+{
+	struct refcount_run run;
+
+	if (!refcount_decode(p, key, value, len, &run))
+		refcount_found(p, &run);
+}
+
 static int
 walk_node(void *arg, const struct tree_walk_node *wn)
 {
@@ -101,9 +112,11 @@ walk_node(void *arg, const struct tree_walk_node *wn)
 		n = leaf_count(wn->node);
 		for (unsigned k = 0; k < n; k++) {
 			leaf_item(wn->node, k, &key, &value, &len);
-			if (tree_key_type(key) != ITEM_EXTENT)
-				continue;
-			why = use_extent(w->pool, value, len);
+			why = NULL;
+			if (tree_key_type(key) == ITEM_EXTENT)
+				why = use_extent(w->pool, value, len);
+			else if (tree_key_type(key) == ITEM_REFCOUNT)
+				count_shared(w->pool, key, value, len);
 			if (why)
 				walk_damaged(w, wn->block, why);
 		}

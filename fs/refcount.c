@@ -7,7 +7,7 @@
  * window ends early where the array is full, so no memory is allocated and
  * nothing but damage can fail; refcount_check_locked has met that before.
  *
- * One lock for the whole process makes read-decide-write one step. Two inodes
+ * One lock for the whole pool makes read-decide-write one step. Two inodes
  * that share a block change its count under different layout locks, and a run
  * is split and joined in several steps that others must not see between. It is
  * held for microseconds, by writebacks that displace blocks, never by reads.
@@ -32,26 +32,32 @@ struct window {
 	pblk_t damage_at;
 };
 
-static struct mtx lock;
-static pthread_once_t lock_once = PTHREAD_ONCE_INIT;
+void
+refcount_lock(struct pool *p)
+{
+	mtx_lock(&pool_shared(p)->lock);
+}
 
+void
+refcount_unlock(struct pool *p)
+{
+	mtx_unlock(&pool_shared(p)->lock);
+}
+
+/* The reserve follows what there is to count. */
 static void
-lock_make(void)
+count_runs(struct pool *p, int64_t items, int64_t blocks)
 {
-	mtx_init(&lock, LOCK_REFCOUNT, 0);
+	struct pool_shared *s = pool_shared(p);
+
+	__atomic_fetch_add(&s->items, (uint64_t)items, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&s->blocks, (uint64_t)blocks, __ATOMIC_RELAXED);
 }
 
 void
-refcount_lock(void)
+refcount_found(struct pool *p, const struct refcount_run *r)
 {
-	pthread_once(&lock_once, lock_make);
-	mtx_lock(&lock);
-}
-
-void
-refcount_unlock(void)
-{
-	mtx_unlock(&lock);
+	count_runs(p, 1, (int64_t)r->len);
 }
 
 static struct tree_key
@@ -150,9 +156,9 @@ refcount_get(struct pool *p, pblk_t start, uint64_t n, uint32_t *count, uint64_t
 
 	if (n == 0 || !pool_range_ok(p, start, n))
 		return -EINVAL;
-	refcount_lock();
+	refcount_lock(p);
 	r = window_read(&w, p, start, start + n);
-	refcount_unlock();
+	refcount_unlock(p);
 	if (r < 0)
 		return r;
 	*count = 1;
@@ -207,6 +213,15 @@ refcount_credits(struct pool *p, uint64_t runs)
 	return txn_credits_run(p, 3 * runs + 4, sizeof(struct refcount_item));
 }
 
+uint64_t
+refcount_credits_all(struct pool *p)
+{
+	struct pool_shared *s = pool_shared(p);
+
+	return txn_credits_all(p, __atomic_load_n(&s->items, __ATOMIC_RELAXED),
+	    __atomic_load_n(&s->blocks, __ATOMIC_RELAXED), sizeof(struct refcount_item));
+}
+
 /* Add a run to what has to be there, joined with the one before if it can be. */
 static void
 emit(struct refcount_run *out, unsigned *n, pblk_t start, pblk_t end, uint32_t count)
@@ -234,9 +249,16 @@ static int
 write_runs(struct txn *t, const struct refcount_run *was, unsigned nwas, const struct refcount_run *now,
     unsigned nnow)
 {
-	unsigned a = 0, b = 0;
+	int64_t blocks = 0;
+	unsigned a, b;
 	int r;
 
+	for (a = 0; a < nwas; a++)
+		blocks -= (int64_t)was[a].len;
+	for (b = 0; b < nnow; b++)
+		blocks += (int64_t)now[b].len;
+	count_runs(t->pool, (int64_t)nnow - nwas, blocks);
+	a = b = 0;
 	while (a < nwas || b < nnow) {
 		if (b == nnow || (a < nwas && was[a].start < now[b].start)) {
 			r = tree_delete(t, key_of(was[a++].start));

@@ -29,8 +29,11 @@ const char *refcount_decode(struct pool *p, struct tree_key key, const void *val
  * there on have as many. Takes the lock. -EIO. */
 int refcount_get(struct pool *p, pblk_t start, uint64_t n, uint32_t *count, uint64_t *run);
 
-void refcount_lock(void);
-void refcount_unlock(void);
+/* Mount: the tree holds this run. */
+void refcount_found(struct pool *p, const struct refcount_run *r);
+
+void refcount_lock(struct pool *p);
+void refcount_unlock(struct pool *p);
 
 /* The rest with the lock held. */
 
@@ -40,6 +43,8 @@ void refcount_unlock(void);
 int refcount_check_locked(struct pool *p, pblk_t start, uint64_t n, int delta, uint64_t *runs);
 /* Credits for a change that meets that many runs. */
 uint64_t refcount_credits(struct pool *p, uint64_t runs);
+/* Credits for any changes, as long as no block comes to be shared that is not. */
+uint64_t refcount_credits_all(struct pool *p);
 /* One owner more for each block. */
 int refcount_inc_locked(struct txn *t, pblk_t start, uint64_t n);
 /* One owner less; last is told of each run that has none now. */

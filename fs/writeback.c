@@ -44,12 +44,15 @@
 
 #include "fs/inode.h"
 #include "fs/pin_i.h"
+#include "fs/refcount.h"
 #include "fs/writeback_i.h"
 #include "pmem/crc.h"
 #include "pmem/log.h"
 
 /* Blocks that are copied at a time: small enough to be in the cache for the CRC. */
 #define PIECE 16u
+/* How often a writeback that finds no space for the tree tries again after a commit. */
+#define FULL_TRIES 3u
 
 void (*writeback_test_hook)(struct inode *i, enum writeback_point at);
 
@@ -234,6 +237,7 @@ writeback_take(struct writeback *wb, struct inode *i, const struct wb_want *want
 	wb->csums = wb->inline_csums;
 	wb->skipped = 0;
 	wb->size = 0;
+	wb->shared = 0;
 	wb->txn = 0;
 	if (reg) {
 		if (pin_table(i)) {
@@ -522,14 +526,13 @@ count_item(void *arg, struct tree_key key, const void *value, size_t len)
 	return 0;
 }
 
-/* Read all that the durable map has in the runs; *items is how many extents that were. A node
+/* Read all that the durable map has in the runs, and add up how many extents that are. A node
  * that was read once is not found damaged later. */
 static int
 read_durable(const struct writeback *wb, uint64_t *items)
 {
 	struct inode *i = wb->inode;
 
-	*items = 0;
 	for (size_t k = 0; k < wb->nruns; k++) {
 		const struct wb_run *run = &wb->run[k];
 		int r = tree_scan(i->fs->pool, tree_key(i->ino, ITEM_EXTENT, run->fblk),
@@ -554,8 +557,29 @@ blocks_changed(const struct writeback *wb)
 	return sum;
 }
 
+/* What the reference counts of displaced blocks will cost. Layout lock held. */
+static int
+shared_credits(const struct writeback *wb, uint64_t *credits)
+{
+	struct pool *p = wb->inode->fs->pool;
+	uint64_t sum = 0;
+	int r = 0;
+
+	*credits = 0;
+	if (__atomic_load_n(&pool_shared(p)->blocks, __ATOMIC_RELAXED) == 0)
+		return 0;
+	for (size_t k = 0; r == 0 && k < wb->nruns; k++) {
+		uint64_t n;
+
+		r = extent_shared_credits(wb->inode, wb->run[k].fblk, wb->run[k].len, &n);
+		sum += n;
+	}
+	*credits = sum > 0 ? min_of(sum, refcount_credits_all(p)) : 0;
+	return r;
+}
+
 void
-writeback_cost(const struct writeback *wb, struct wb_cost *cost)
+writeback_cost(struct writeback *wb, struct wb_cost *cost)
 {
 	struct inode *i = wb->inode;
 	uint64_t durable;
@@ -576,8 +600,14 @@ writeback_cost(const struct writeback *wb, struct wb_cost *cost)
 		cost->blocks += is_data(run) ? run->len : 0;
 	}
 	cost->credits += txn_credits(i->fs->pool, 1);
-	if (wb->nruns > 0)
-		cost->credits += extent_credits(i, wb->nruns, blocks_changed(wb));
+	if (wb->nruns == 0)
+		return;
+	cost->credits += extent_credits(i, wb->nruns, blocks_changed(wb));
+	/* Damage is met again, and told of, when it is applied. */
+	rwl_rdlock(&i->layout_lock);
+	(void)shared_credits(wb, &wb->shared);
+	rwl_unlock(&i->layout_lock);
+	cost->shared += wb->shared;
 }
 
 uint64_t
@@ -592,7 +622,8 @@ writeback_credits(struct pool *p, const struct wb_cost *cost)
 	 * CRCs have one node each at worst. */
 	pool_counters(p, &inodes, &data, &nodes);
 	return min_of(cost->credits, 2 * nodes + 2 * cost->items * item / NODE_SPACE +
-	    cost->blocks / (EXTENT_CSUM_BLOCKS_MAX - 6) + 32);
+	    cost->blocks / (EXTENT_CSUM_BLOCKS_MAX - 6) + 32) +
+	    (cost->shared > 0 ? min_of(cost->shared, refcount_credits_all(p)) : 0);
 }
 
 /* The least that will do, where space is short: by counting what is there. (extent_credits
@@ -602,7 +633,7 @@ least_credits(const struct writeback *wb)
 {
 	struct pool *p = wb->inode->fs->pool;
 	const size_t largest = EXTENT_ITEM_HEAD + EXTENT_CSUM_BLOCKS_MAX * sizeof(uint32_t);
-	uint64_t blocks = blocks_changed(wb), items, fresh;
+	uint64_t blocks = blocks_changed(wb), items = 0, fresh;
 
 	if (wb->nruns == 0 || read_durable(wb, &items) < 0)
 		return txn_credits(p, 1);
@@ -626,22 +657,17 @@ apply_run(struct writeback *wb, struct txn *t, const struct wb_run *run)
 	return r;
 }
 
-/* What the reference counts of displaced blocks will cost: all of it before the first change, because half a
- * writeback is none. */
+/* Half a writeback is none, so the reference counts of displaced blocks are paid for before the first change. They have
+ * been, unless others have changed them since. */
 static int
 prepay(const struct writeback *wb, struct txn *t)
 {
-	uint64_t sum = 0;
-	int r = 0;
+	uint64_t credits;
+	int r;
 
-	for (size_t k = 0; r == 0 && k < wb->nruns; k++) {
-		uint64_t n;
-
-		r = extent_shared_credits(wb->inode, wb->run[k].fblk, wb->run[k].len, &n);
-		sum += n;
-	}
-	if (r == 0 && sum > 0)
-		r = txn_extend(t, sum);
+	r = shared_credits(wb, &credits);
+	if (r == 0 && credits > wb->shared)
+		r = txn_extend(t, credits - wb->shared);
 	if (r == 0)
 		t->flags |= TXN_PREPAID;
 	return r;
@@ -666,7 +692,7 @@ writeback_apply(struct writeback *wb, struct txn *t)
 {
 	struct inode *i = wb->inode;
 	struct fs *fs = i->fs;
-	uint64_t items, blocks = 0, bounced = 0;
+	uint64_t ignored = 0, blocks = 0, bounced = 0;
 	size_t done = 0;
 	int r, r2;
 
@@ -676,7 +702,7 @@ writeback_apply(struct writeback *wb, struct txn *t)
 	rwl_wrlock(&i->layout_lock);
 	r = tree_touch(t, tree_key(i->ino, ITEM_INODE, 0));
 	if (r == 0 && wb->nruns > 1)
-		r = read_durable(wb, &items);
+		r = read_durable(wb, &ignored);
 	if (r == 0)
 		r = prepay(wb, t);
 	while (r == 0 && done < wb->nruns) {
@@ -756,7 +782,7 @@ writeback_finish(struct writeback *wb)
 /* ---- the whole ----------------------------------------------------------------------- */
 
 int
-writeback_begin(const struct writeback *wb, struct txn *t)
+writeback_begin(struct writeback *wb, struct txn *t)
 {
 	struct pool *p = wb->inode->fs->pool;
 	struct wb_cost cost = { 0 };
@@ -764,7 +790,7 @@ writeback_begin(const struct writeback *wb, struct txn *t)
 
 	writeback_cost(wb, &cost);
 	r = txn_begin(p, t, writeback_credits(p, &cost), TXN_MUST);
-	return r == -ENOSPC ? txn_begin(p, t, least_credits(wb), TXN_MUST) : r;
+	return r == -ENOSPC ? txn_begin(p, t, least_credits(wb) + wb->shared, TXN_MUST) : r;
 }
 
 /* With the writeback lock held. -EAGAIN: as for writeback_take. */
@@ -805,6 +831,7 @@ writeback_once(struct inode *i, const struct wb_want *want, uint64_t *txn)
 int
 writeback_run(struct inode *i, const struct wb_want *want, uint64_t *txn)
 {
+	unsigned full = 0;
 	int r;
 
 	if (i->fs->opt.readonly) {
@@ -815,7 +842,9 @@ writeback_run(struct inode *i, const struct wb_want *want, uint64_t *txn)
 		writeback_lock(i);
 		r = writeback_once(i, want, txn);
 		writeback_unlock(i);
-		if (r != -EAGAIN)
+		if (r == -ENOSPC && full++ < FULL_TRIES)
+			*txn = txn_open_number(i->fs->pool); /* with it, what others have reserved is free again */
+		else if (r != -EAGAIN)
 			return r;
 		if (*txn != 0) {
 			r = txn_commit_wait(i->fs->pool, *txn);

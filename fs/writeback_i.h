@@ -41,6 +41,7 @@ struct writeback {
 	uint32_t *csums;
 	uint64_t skipped;      /* blocks that pins had left out */
 	uint64_t size;         /* of the file, when it was taken */
+	uint64_t shared;       /* credits that were asked for reference counts */
 	uint64_t txn;          /* what has to be committed; set by apply, or by take if there is nothing to do */
 	bool store;            /* even if no run was taken: the inode's item has to be written */
 
@@ -66,11 +67,12 @@ struct wb_cost {
 	uint64_t credits;  /* sum of the worst cases */
 	uint64_t items;    /* inserted in the tree */
 	uint64_t blocks;   /* CRCs in them */
+	uint64_t shared;   /* credits for reference counts, in any case no more than refcount_credits_all() */
 };
-void writeback_cost(const struct writeback *wb, struct wb_cost *cost);
+void writeback_cost(struct writeback *wb, struct wb_cost *cost);
 uint64_t writeback_credits(struct pool *p, const struct wb_cost *cost);
 /* Phase 3. It ends the writeback, whatever it returns. */
-int writeback_begin(const struct writeback *wb, struct txn *t); /* join a transaction for it alone */
+int writeback_begin(struct writeback *wb, struct txn *t); /* join a transaction for it alone */
 int writeback_apply(struct writeback *wb, struct txn *t);
 /* Instead of phase 3: everything taken is dirty again. */
 void writeback_undo(struct writeback *wb);

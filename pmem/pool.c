@@ -123,6 +123,7 @@ pool_open(struct pool **out, const char *path, const struct pool_options *opt, s
 	p->readonly = opt->flags & POOL_RDONLY;
 	rwl_init(&p->tree_lock, LOCK_TREE, 0);
 	mtx_init(&p->root_lock, LOCK_LEAF, 0);
+	mtx_init(&p->shared.lock, LOCK_REFCOUNT, 0);
 
 	ret = pool_file_open(&p->file, path, p->readonly ? O_RDONLY : O_RDWR, err);
 	if (ret == 0)
@@ -163,6 +164,7 @@ pool_close(struct pool *p)
 	free(p->populated);
 	free(p->verified);
 	free(p->path);
+	mtx_destroy(&p->shared.lock);
 	mtx_destroy(&p->root_lock);
 	rwl_destroy(&p->tree_lock);
 	free(p);
@@ -400,6 +402,9 @@ nodes_backed(struct pool *p)
  * extent's item adds some 44 bytes to a leaf, at least half of which a split fills, so new
  * leaves number at most W/32.
  *
+ * Where blocks are shared, writeback changes counts as well: one item for each run of blocks with one count, in the
+ * end at most one for each shared block.
+ *
  * Deleting works its way through a file in transactions of bounded size; the base's
  * minimum of 64 nodes is several times what one of them can need. A pool of a few MiB
  * can't spare that, and has a tree of two levels.
@@ -412,8 +417,20 @@ pool_meta_reserve(struct pool *p)
 	uint64_t base = max_of(p->nblocks / 256, min_of((uint64_t)64, p->nblocks / 8));
 	uint64_t w = __atomic_load_n(&p->wb_credits, __ATOMIC_RELAXED);
 	uint64_t nodes = __atomic_load_n(&p->node_blocks, __ATOMIC_RELAXED);
+	uint64_t shared = __atomic_load_n(&p->shared.blocks, __ATOMIC_RELAXED);
 
-	return nodes_backed(p) ? base + min_of(w, nodes + 64) + w / 32 : UINT64_MAX;
+	if (!nodes_backed(p))
+		return UINT64_MAX;
+	if (shared > 0)
+		base += txn_credits_all(p, __atomic_load_n(&p->shared.items, __ATOMIC_RELAXED), shared,
+		    sizeof(struct refcount_item));
+	return base + min_of(w, nodes + 64) + w / 32;
+}
+
+struct pool_shared *
+pool_shared(struct pool *p)
+{
+	return &p->shared;
 }
 
 uint64_t *

@@ -14,6 +14,7 @@
 #include "pmem/alloc.h"
 #include "pmem/domain.h"
 #include "pmem/format.h"
+#include "pmem/lock.h"
 #include "pmem/tree.h"
 #include "pmem/txn.h"
 
@@ -91,6 +92,14 @@ int pool_rebuild_end(struct pool *p);
  * pool_wb_credits() counts dirty extents (atomic; whoever makes one adds to it). */
 uint64_t pool_meta_reserve(struct pool *p);
 uint64_t *pool_wb_credits(struct pool *p);
+
+/* Blocks with several owners, whose counts fs/refcount.c keeps: its lock, how many items they take, and how many
+ * blocks that are. The reserve lets all of these counts change. */
+struct pool_shared {
+	struct mtx lock;         /* LOCK_REFCOUNT */
+	uint64_t items, blocks;  /* atomic */
+};
+struct pool_shared *pool_shared(struct pool *p);
 
 /* Have the page tables of blocks filled in bulk before they are stored to, instead of by a
  * fault for each page: whole 2 MiB chunks, each once. It also finds out that there

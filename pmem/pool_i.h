@@ -47,6 +47,7 @@ struct pool {
 	/* Working counters, atomic; a closing commit copies them into the root. */
 	uint64_t next_ino, ninodes, data_blocks, node_blocks;
 	uint64_t wb_credits;     /* atomic; pool_wb_credit */
+	struct pool_shared shared;
 
 	uint64_t *rebuild;       /* used bits during the mount walk */
 

@@ -204,6 +204,25 @@ txn_credits_run(struct pool *p, uint64_t n, size_t len)
 	return min_of(sum, txn_credits(p, n));
 }
 
+/* No node is copied twice, and what is new goes into nodes that are half full at least. */
+uint64_t
+txn_credits_all(struct pool *p, uint64_t n, uint64_t max, size_t len)
+{
+	const uint64_t item = sizeof(struct leaf_slot) + len;
+	uint64_t more = max_of(n, max) - n;
+	uint64_t touched = 4 * n * item / NODE_SPACE + 3;
+	uint64_t made = min_of(touched, more) + 2 * more * item / NODE_SPACE + 1;
+	uint64_t sum = touched + made;
+	unsigned height = tree_height(p) + 1;
+
+	for (unsigned l = 1; l < height; l++) {
+		touched = 4 * touched / INNER_SLOTS_MAX + 3;
+		made = min_of(touched, made) + 2 * made / INNER_SLOTS_MAX + 1;
+		sum += touched + made;
+	}
+	return sum;
+}
+
 /* ---- membership ---- */
 
 static uint64_t

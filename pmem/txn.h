@@ -40,6 +40,9 @@ enum {
  * no value is longer than len bytes, neither one that is there nor one to come. */
 uint64_t txn_credits(struct pool *p, uint64_t n);
 uint64_t txn_credits_run(struct pool *p, uint64_t n, size_t len);
+/* Upper bound of nodes for however many changes to a row of items of at most len bytes, of which there are n, and
+ * never more than max. */
+uint64_t txn_credits_all(struct pool *p, uint64_t n, uint64_t max, size_t len);
 
 /* Join: LOCK_GATE is held shared until txn_end. *t is storage that the caller
  * provides. -ENOSPC, -EROFS. */

@@ -42,10 +42,23 @@ count_errors(void *arg, int level, const char *text)
 	errors_logged += level <= LOG_ERR;
 }
 
+static int
+found_count(void *arg, struct tree_key key, const void *value, size_t len)
+{
+	struct world *w = arg;
+	struct refcount_run run;
+
+	ck_assert_ptr_null(refcount_decode(w->fs.pool, key, value, len, &run));
+	refcount_found(w->fs.pool, &run);
+	return 0;
+}
+
 static void
 open_world(struct world *w)
 {
 	w->fs.pool = unit_open(w->path);
+	ck_assert_ok(tree_scan(w->fs.pool, tree_key(INO_NONE, ITEM_REFCOUNT, 0),
+	    tree_key(INO_NONE, ITEM_REFCOUNT, UINT64_MAX), found_count, w));
 	w->fs.csum_checked = calloc(pool_nblocks(w->fs.pool) / 64 + 1, sizeof(uint64_t));
 	ck_assert_ptr_nonnull(w->fs.csum_checked);
 }
@@ -233,7 +246,7 @@ check_file(struct world *w, unsigned file, bool with_csums)
 static void
 check_owners(struct world *w)
 {
-	uint64_t n = pool_nblocks(w->fs.pool), distinct = 0, ninodes, data_blocks, node_blocks;
+	uint64_t n = pool_nblocks(w->fs.pool), distinct = 0, shared = 0, ninodes, data_blocks, node_blocks;
 	uint32_t *owners = calloc(n, sizeof(*owners));
 
 	ck_assert_ptr_nonnull(owners);
@@ -248,10 +261,12 @@ check_owners(struct world *w)
 		for (; run > 0; run--, b++) {
 			expect(count == max_of(owners[b], 1));
 			distinct += owners[b] > 0;
+			shared += owners[b] > 1;
 		}
 	}
 	pool_counters(w->fs.pool, &ninodes, &data_blocks, &node_blocks);
 	ck_assert_uint_eq(data_blocks, distinct);
+	ck_assert_uint_eq(pool_shared(w->fs.pool)->blocks, shared);
 	commit(w);
 	pool_counters(w->fs.pool, &ninodes, &data_blocks, &node_blocks);
 	ck_assert_uint_eq(free_blocks(w) + distinct + node_blocks, n - POOL_FIRST_BLOCK);

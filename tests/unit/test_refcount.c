@@ -65,7 +65,7 @@ change(struct counts *c, unsigned from, unsigned n, int delta)
 
 	memcpy(freed, c->freed, sizeof(freed));
 	ck_assert_ok(txn_begin(c->pool, &t, 1, 0));
-	refcount_lock();
+	refcount_lock(c->pool);
 	ck_assert_ok(refcount_check_locked(c->pool, FIRST + from, n, delta, &runs));
 	ck_assert_uint_le(runs, n);
 	ck_assert_ok(txn_extend(&t, refcount_credits(c->pool, runs)));
@@ -73,7 +73,7 @@ change(struct counts *c, unsigned from, unsigned n, int delta)
 		ck_assert_ok(refcount_inc_locked(&t, FIRST + from, n));
 	else
 		ck_assert_ok(refcount_dec_locked(&t, FIRST + from, n, note_last, c));
-	refcount_unlock();
+	refcount_unlock(c->pool);
 	txn_end(&t);
 	for (unsigned b = 0; b < BLOCKS; b++) {
 		bool in = b >= from && b < from + n;
@@ -225,9 +225,9 @@ START_TEST(damage_gives_eio)
 	for (unsigned n = 0; n < sizeof(bad) / sizeof(bad[0]); n++) {
 		put_raw(c, 500, bad[n].len, bad[n].count, bad[n].bytes);
 		ck_assert_err(refcount_get(c->pool, 400, 200, &count, &run), EIO);
-		refcount_lock();
+		refcount_lock(c->pool);
 		ck_assert_err(refcount_check_locked(c->pool, 450, 100, -1, &runs), EIO);
-		refcount_unlock();
+		refcount_unlock(c->pool);
 		ck_assert_ok(refcount_get(c->pool, 300, 100, &count, &run));
 	}
 	put_raw(c, 500, 10, 2, 8);
@@ -243,12 +243,12 @@ START_TEST(counts_do_not_overflow)
 	uint64_t runs;
 
 	put_raw(c, 500, 10, UINT32_MAX, 8);
-	refcount_lock();
+	refcount_lock(c->pool);
 	ck_assert_err(refcount_check_locked(c->pool, 505, 1, 1, &runs), EMLINK);
 	ck_assert_ok(refcount_check_locked(c->pool, 510, 1, 1, &runs));
 	ck_assert_ok(refcount_check_locked(c->pool, 505, 1, -1, &runs));
 	ck_assert_uint_eq(runs, 1);
-	refcount_unlock();
+	refcount_unlock(c->pool);
 	free_counts(c);
 }
 END_TEST
