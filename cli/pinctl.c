@@ -25,10 +25,22 @@ static const char prog[] = PINCTL_PROG;
 static const struct {
 	const char *name, *value, *text;
 } options[] = {
+	[PINCTL_ALLOC] = { "alloc", NULL, "extend the file to the end of the range" },
+	[PINCTL_CLASS] = { "class", "C", "transient, longterm (the default) or faultable" },
+	[PINCTL_COOPERATE] = { "cooperate", NULL, "with --hold: let go when a layout operation asks for it" },
+	[PINCTL_EXCLUSIVE] = { "exclusive", NULL, "layout operations by others fail (ETXTBSY) and don't wait" },
+	[PINCTL_FOLLOW] = { "follow", NULL, "go on after the first event" },
+	[PINCTL_HOLD] = { "hold", NULL, "keep it until interrupted, and show what happens to it" },
+	[PINCTL_INTERVAL] = { "interval", "SECONDS", "between two looks, 1 if not given" },
 	[PINCTL_JSON] = { "json", NULL, "print JSON" },
+	[PINCTL_ON_DEADLINE] = { "on-deadline", "D", "of a break: revoke (the default), fail or wait" },
+	[PINCTL_WRITE] = { "write", NULL, "pin for writing" },
+	[PINCTL_WRITEBACK] = { "writeback", "P", "what writeback does: default, bounce, wait, fail or skip" },
 };
 #define NOPTIONS (sizeof(options) / sizeof(options[0]))
-#define JSON (1u << PINCTL_JSON)
+#define OPT(o) (1u << PINCTL_##o)
+#define JSON OPT(JSON)
+#define HOLD (OPT(HOLD) | OPT(COOPERATE))
 
 static const struct command {
 	const char *name;
@@ -38,9 +50,9 @@ static const struct command {
 	unsigned options;    /* 1 << enum pinctl_option */
 	const char *text;
 } commands[] = {
-	{ "status", pinctl_status, "MNT", 1, 1, JSON, "the mount: domain, space, pins, counters" },
+	{ "status", pinctl_status, "MNT", 1, 1, JSON, "the mount: domain, space, counters, every pin and lease" },
 	{ "info", pinctl_info, "FILE", 1, 1, JSON, "one file: sizes, live and durable blocks, pins, flags" },
-	{ "map", pinctl_map, "FILE", 1, 1, JSON, "where each part of a file lies in the pool, and in which state" },
+	{ "map", pinctl_map, "FILE", 1, 1, JSON, "where each part of a file lies in the pool, its state, its pins" },
 	{ "sync", pinctl_sync, "MNT|FILE [OFF LEN]", 1, 3, JSON,
 	    "make a file, a range of it, or everything on the mount durable, as syncfs(2) would" },
 	{ "clone", pinctl_clone, "SRC DST", 2, 2, JSON, "make DST a copy of SRC that shares its blocks" },
@@ -49,6 +61,15 @@ static const struct command {
 	{ "punch", pinctl_punch, "FILE OFF LEN", 3, 3, JSON, "make a range a hole" },
 	{ "collapse", pinctl_collapse, "FILE OFF LEN", 3, 3, JSON, "take a range out: what is behind it moves down" },
 	{ "insert", pinctl_insert, "FILE OFF LEN", 3, 3, JSON, "put a hole in: what is behind it moves up" },
+	{ "pin", pinctl_pin, "FILE OFF LEN", 3, 3,
+	    JSON | HOLD | OPT(WRITE) | OPT(CLASS) | OPT(ALLOC) | OPT(WRITEBACK), "pin a range" },
+	{ "unpin", pinctl_unpin, "FILE ID", 2, 2, JSON, "take a pin away from its holder, whose I/O is complete" },
+	{ "lease", pinctl_lease, "FILE [OFF LEN]", 1, 3, JSON | HOLD | OPT(EXCLUSIVE) | OPT(ON_DEADLINE),
+	    "take a layout lease" },
+	{ "leases", pinctl_leases, "MNT|FILE", 1, 1, JSON, "list the leases of a mount or of one file" },
+	{ "events", pinctl_events, "FILE [OFF LEN]", 1, 3, JSON | OPT(FOLLOW) | OPT(ON_DEADLINE),
+	    "wait for a layout operation and show it: a lease that gives way" },
+	{ "top", pinctl_top, "MNT", 1, 1, OPT(INTERVAL), "pins, leases and breaks, live, on the whole screen" },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -12,7 +12,17 @@ enum { PINCTL_USAGE = 2 }; /* exit status after a usage error */
 
 /* All options of all commands; pinctl.c has a table of what they are called. */
 enum pinctl_option {
+	PINCTL_ALLOC,
+	PINCTL_CLASS,
+	PINCTL_COOPERATE,
+	PINCTL_EXCLUSIVE,
+	PINCTL_FOLLOW,
+	PINCTL_HOLD,
+	PINCTL_INTERVAL,
 	PINCTL_JSON,
+	PINCTL_ON_DEADLINE,
+	PINCTL_WRITE,
+	PINCTL_WRITEBACK,
 	PINCTL_NOPTIONS
 };
 
@@ -39,6 +49,12 @@ int pinctl_exchange(const struct pinctl_args *a);
 int pinctl_punch(const struct pinctl_args *a);
 int pinctl_collapse(const struct pinctl_args *a);
 int pinctl_insert(const struct pinctl_args *a);
+int pinctl_pin(const struct pinctl_args *a);
+int pinctl_unpin(const struct pinctl_args *a);
+int pinctl_lease(const struct pinctl_args *a);
+int pinctl_leases(const struct pinctl_args *a);
+int pinctl_events(const struct pinctl_args *a);
+int pinctl_top(const struct pinctl_args *a);
 
 /* An offset or length with an optional unit; complains (what: "offset"), -EINVAL, -ERANGE: a usage error. */
 int pinctl_size(const char *text, const char *what, uint64_t *bytes);

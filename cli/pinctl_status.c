@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* pinctl status and pinctl info: numbers, as the daemon tells them; pinctl sync. */
+/* pinctl status and pinctl info: numbers, as the daemon tells them, and who holds what; pinctl sync. */
 #include "config.h"
 
 #include <errno.h>
@@ -13,11 +13,12 @@
 
 #include "cli/cli.h"
 #include "cli/pinctl.h"
+#include "cli/pinctl_list.h"
 
 typedef unsigned long long ull;
 
 static void
-print_status(const char *path, const struct pinfs_status *st)
+print_status(const char *path, const struct pinfs_status *st, const struct listing *l)
 {
 	char a[16], b[16], uuid[37];
 
@@ -40,13 +41,21 @@ print_status(const char *path, const struct pinfs_status *st)
 	printf("  live          %llu extents, %llu dirty inodes, %llu inodes cached\n", (ull)st->live_extents,
 	    (ull)st->dirty_inodes, (ull)st->cached_inodes);
 	printf("  pins          %llu, over %s\n", (ull)st->pins, cli_size(a, st->pinned_blocks * st->block_size));
+	printf("  leases        %llu; %llu breaks so far, %llu revoked; %llu requests parked\n", (ull)st->leases,
+	    (ull)st->lease_breaks, (ull)st->lease_revocations, (ull)st->parked);
 	printf("  transactions  %llu durable, %llu commits since mount\n", (ull)st->txn_committed, (ull)st->commits);
 	printf("  writeback     %llu runs, %llu blocks, of which %llu bounced\n", (ull)st->writebacks,
 	    (ull)st->written_blocks, (ull)st->bounced_blocks);
+	if (l) {
+		putchar('\n');
+		listing_print(l, PINFS_LIST_PIN, terminal_width());
+		putchar('\n');
+		listing_print(l, PINFS_LIST_LEASE, terminal_width());
+	}
 }
 
 static void
-json_status(const struct pinfs_status *st)
+json_status(const struct pinfs_status *st, const struct listing *l)
 {
 	char uuid[37];
 
@@ -68,31 +77,41 @@ json_status(const struct pinfs_status *st)
 	    (ull)st->cached_inodes, (ull)st->live_extents);
 	printf(",\"writebacks\":%llu,\"written_blocks\":%llu,\"bounced_blocks\":%llu,\"skipped_blocks\":%llu",
 	    (ull)st->writebacks, (ull)st->written_blocks, (ull)st->bounced_blocks, (ull)st->skipped_blocks);
-	printf(",\"held_blocks\":%llu,\"leases\":%llu,\"lease_breaks\":%llu,\"lease_revocations\":%llu,\"parked\":%llu}\n",
-	    (ull)st->held_blocks, (ull)st->leases, (ull)st->lease_breaks, (ull)st->lease_revocations, (ull)st->parked);
+	printf(",\"leases\":%llu,\"lease_breaks\":%llu,\"lease_revocations\":%llu,\"parked\":%llu", (ull)st->leases,
+	    (ull)st->lease_breaks, (ull)st->lease_revocations, (ull)st->parked);
+	if (l) {
+		putchar(',');
+		listing_json(l, PINFS_LIST_PIN, "pin_list");
+		putchar(',');
+		listing_json(l, PINFS_LIST_LEASE, "lease_list");
+	}
+	printf("}\n");
 }
 
 int
 pinctl_status(const struct pinctl_args *a)
 {
-	const char *path = a->operand[0];
 	static struct pinfs_status st; /* it holds a path: too large for comfort on a stack */
-	int fd = pinctl_open(path);
-	int err;
+	const char *path = a->operand[0];
+	int fd = pinctl_open(path), err, listed = 0;
+	struct listing l = { 0 };
 
 	if (fd < 0)
 		return 1;
 	err = pinfs_get_status(fd, &st);
-	close(fd);
-	if (err < 0) {
-		pinctl_failed(path, "status", err);
-		return 1;
+	if (err == 0) {
+		listed = listing_get(&l, fd, true);
+		err = listed == -ENOTTY ? 0 : listed; /* an older daemon has numbers only */
 	}
-	if (pinctl_has(a, PINCTL_JSON))
-		json_status(&st);
+	close(fd);
+	if (err < 0)
+		pinctl_failed(path, "status", err);
+	else if (pinctl_has(a, PINCTL_JSON))
+		json_status(&st, listed == 0 ? &l : NULL);
 	else
-		print_status(path, &st);
-	return 0;
+		print_status(path, &st, listed == 0 ? &l : NULL);
+	listing_free(&l);
+	return err < 0;
 }
 
 /* A directory stands for its mount. */
