@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <pinfs/pinfs.h>
 
@@ -150,6 +151,25 @@ pinctl_open(const char *path)
 	if (fd < 0)
 		cli_error(prog, "%s: %s", path, strerror(errno));
 	return fd;
+}
+
+int
+pinctl_open_file(const char *path, int flags, mode_t mode, struct stat *sb)
+{
+	int fd;
+
+	/* Not a fifo's or device's open: they have effects, or block. */
+	if (stat(path, sb) == 0 && !S_ISREG(sb->st_mode)) {
+		cli_error(prog, "%s: not a regular file", path);
+		return -1;
+	}
+	fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
+	if (fd >= 0 && fstat(fd, sb) == 0)
+		return fd;
+	cli_error(prog, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 void

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #define PINCTL_PROG "pinctl"
 
@@ -60,6 +61,8 @@ int pinctl_top(const struct pinctl_args *a);
 int pinctl_size(const char *text, const char *what, uint64_t *bytes);
 /* Open a file or directory for asking about it; complains and returns -1 on failure. */
 int pinctl_open(const char *path);
+/* Open a regular file, with what fstat(2) says of it; the same. */
+int pinctl_open_file(const char *path, int flags, mode_t mode, struct stat *sb);
 /* Complain about a failed request on path: err is a negative errno. */
 void pinctl_failed(const char *path, const char *what, int err);
 const char *pinctl_domain(uint32_t domain);

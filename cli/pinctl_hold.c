@@ -33,26 +33,6 @@ typedef unsigned long long ull;
 
 /* ---- what the command line says --------------------------------------------------------------------------- */
 
-static int
-open_file(const char *path, bool writable)
-{
-	struct stat sb;
-	int fd;
-
-	if (stat(path, &sb) < 0) {
-		cli_error(PINCTL_PROG, "%s: %s", path, strerror(errno));
-		return -1;
-	}
-	if (!S_ISREG(sb.st_mode)) {
-		cli_error(PINCTL_PROG, "%s: not a regular file", path);
-		return -1;
-	}
-	fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		cli_error(PINCTL_PROG, "%s: %s", path, strerror(errno));
-	return fd;
-}
-
 /* OFF LEN, from operand k on, if they are there. */
 static int
 take_range(const struct pinctl_args *a, int k, uint64_t *off, uint64_t *len)
@@ -245,6 +225,7 @@ pinctl_pin(const struct pinctl_args *a)
 	struct pinfs_pin_range r = { 0 };
 	uint64_t id;
 	int fd, err;
+	struct stat sb;
 
 	if (take_range(a, 1, (uint64_t *)&r.off, (uint64_t *)&r.len) < 0 ||
 	    take_word(a, PINCTL_CLASS, "class of pins", name_of_class, &o.pin_class) < 0 ||
@@ -257,7 +238,7 @@ pinctl_pin(const struct pinctl_args *a)
 		return PINCTL_USAGE;
 	}
 	o.flags = pinctl_has(a, PINCTL_ALLOC) ? PINFS_PIN_ALLOC : 0;
-	fd = open_file(path, o.access == PINFS_ACCESS_READWRITE);
+	fd = pinctl_open_file(path, o.access == PINFS_ACCESS_READWRITE ? O_RDWR : O_RDONLY, 0, &sb);
 	if (fd < 0)
 		return 1;
 	err = lease_for_pin(fd, &o, r.off, r.len);
@@ -409,10 +390,11 @@ pinctl_lease(const struct pinctl_args *a)
 	struct pinfs_lease_options o;
 	uint64_t id;
 	int fd, err;
+	struct stat sb;
 
 	if (take_lease_options(a, &o) < 0)
 		return PINCTL_USAGE;
-	fd = open_file(path, false);
+	fd = pinctl_open_file(path, O_RDONLY, 0, &sb);
 	if (fd < 0)
 		return 1;
 	err = pinfs_lease(fd, &o, &id);
@@ -473,10 +455,11 @@ pinctl_events(const struct pinctl_args *a)
 	int fd, signals, r;
 	struct pinfs_event ev;
 	uint64_t id;
+	struct stat sb;
 
 	if (take_lease_options(a, &o) < 0)
 		return PINCTL_USAGE;
-	fd = open_file(path, false);
+	fd = pinctl_open_file(path, O_RDONLY, 0, &sb);
 	if (fd < 0)
 		return 1;
 	signals = catch_signals();

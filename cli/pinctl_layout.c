@@ -18,25 +18,6 @@
 #include "cli/cli.h"
 #include "cli/pinctl.h"
 
-static int
-open_file(const char *path, int flags, mode_t mode, struct stat *sb)
-{
-	int fd;
-
-	/* Not a fifo's or device's open: they have effects, or block. */
-	if (stat(path, sb) == 0 && !S_ISREG(sb->st_mode)) {
-		cli_error(PINCTL_PROG, "%s: not a regular file", path);
-		return -1;
-	}
-	fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
-	if (fd >= 0 && fstat(fd, sb) == 0)
-		return fd;
-	cli_error(PINCTL_PROG, "%s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
 /* What the library says of errors is about pins and mappings. */
 static void
 failed(const char *path, const char *what, int err)
@@ -120,7 +101,7 @@ on_range(const struct pinctl_args *a, const char *what, int (*run)(int fd, uint6
 
 	if (range_operands(a, 1, &off, &len) < 0)
 		return PINCTL_USAGE;
-	fd = open_file(path, O_RDWR, 0, &sb);
+	fd = pinctl_open_file(path, O_RDWR, 0, &sb);
 	if (fd < 0)
 		return 1;
 	err = run(fd, off, len);
@@ -180,11 +161,11 @@ pinctl_clone(const struct pinctl_args *a)
 	bool is_new;
 	int src, dst, err;
 
-	src = open_file(from, O_RDONLY, 0, &s);
+	src = pinctl_open_file(from, O_RDONLY, 0, &s);
 	if (src < 0)
 		return 1;
 	is_new = access(to, F_OK) < 0 && errno == ENOENT;
-	dst = open_file(to, O_RDWR | O_CREAT | (is_new ? O_EXCL : 0), s.st_mode & 0777, &d);
+	dst = pinctl_open_file(to, O_RDWR | O_CREAT | (is_new ? O_EXCL : 0), s.st_mode & 0777, &d);
 	if (dst < 0) {
 		close(src);
 		return 1;
@@ -234,10 +215,10 @@ pinctl_exchange(const struct pinctl_args *a)
 		cli_usage_error(PINCTL_PROG, "length '%s': nothing to exchange", a->operand[3]);
 		return PINCTL_USAGE;
 	}
-	fd = open_file(a->operand[0], O_RDWR, 0, &sa);
+	fd = pinctl_open_file(a->operand[0], O_RDWR, 0, &sa);
 	if (fd < 0)
 		return 1;
-	other = open_file(a->operand[1], O_RDWR, 0, &sb);
+	other = pinctl_open_file(a->operand[1], O_RDWR, 0, &sb);
 	if (other < 0) {
 		close(fd);
 		return 1;
