@@ -63,7 +63,8 @@ unmount() {
 # ---- the outer process ---------------------------------------------------
 
 outer_end() {
-	local rc=$? m p
+	local rc=$? m p disk
+	disk=$(cat "$work/disk" 2>/dev/null || true)
 	trap - EXIT
 	trap '' HUP INT TERM
 	[[ -z $inner ]] || kill -TERM "$inner" 2>/dev/null || true
@@ -87,7 +88,7 @@ outer_end() {
 			tail -n 100 "$p"
 		done
 	fi
-	[[ -n ${PINFS_TEST_KEEP:-} ]] || rm -rf --one-file-system "$work"
+	[[ -n ${PINFS_TEST_KEEP:-} ]] || rm -rf --one-file-system "$work" ${disk:+"$disk"}
 	((rc != 0)) || echo "ok"
 	exit "$rc"
 }
@@ -143,6 +144,20 @@ need_fuse() {
 	[[ -c /dev/fuse ]] || skip "there is no /dev/fuse"
 	is_root || [[ -r /dev/fuse && -w /dev/fuse ]] || skip "/dev/fuse is not open to uid $EUID"
 	is_root || command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
+}
+
+# A private directory on a disk filesystem that takes O_DIRECT: $DISK.
+need_disk() {
+	local d
+	for d in ${PINFS_DISK_DIR:+"$PINFS_DISK_DIR"} "$BUILD" /var/tmp; do
+		[[ -w $d && $(stat -f -c %T "$d") != tmpfs ]] || continue
+		DISK=$d/pinfs-test-disk.$$
+		echo "$DISK" >"$WORK/disk"
+		mkdir -p "$DISK"
+		! dd if=/dev/zero of="$DISK/probe" bs=4096 count=1 oflag=direct 2>/dev/null || return 0
+		rm -r "$DISK"
+	done
+	skip "no disk filesystem that takes O_DIRECT ($BUILD, /var/tmp; PINFS_DISK_DIR names another)"
 }
 
 # The command must fail; its output stays in $OUT, its status in $STATUS.
