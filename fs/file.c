@@ -2,7 +2,7 @@
 /* Open files, and the end of a file's content.
  *
  * A struct file is what one open(2) made: it carries the flags it was opened
- * with, holds its inode in memory, and owns pins, which end with it.
+ * with, holds its inode in memory, and owns pins and leases, which end with it.
  *
  * The content of a deleted inode goes in two steps: first the live map, whose
  * blocks are free at once, then the extents, a bounded stretch for each transaction, so that
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "fs/content.h"
+#include "fs/lease.h"
 #include "fs/writeback_i.h"
 
 /* Blocks that one transaction unmaps. */
@@ -60,7 +61,7 @@ fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, stru
 	r = check_open(fs, i, flags);
 	if (r < 0)
 		return r;
-	f = malloc(sizeof(*f));
+	f = calloc(1, sizeof(*f));
 	if (f == NULL)
 		return -ENOMEM;
 	if ((flags & O_TRUNC) && i->type == S_IFREG) {
@@ -74,8 +75,9 @@ fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, stru
 	}
 	f->inode = inode_hold(i);
 	f->flags = flags & ~(O_TRUNC | O_CREAT | O_EXCL);
-	f->offer = NULL;
 	CDS_INIT_LIST_HEAD(&f->pins);
+	CDS_INIT_LIST_HEAD(&f->leases);
+	CDS_INIT_LIST_HEAD(&f->events);
 	mtx_lock(&fs->open_lock);
 	cds_list_add_tail(&f->open_link, &fs->open);
 	mtx_unlock(&fs->open_lock);
@@ -92,6 +94,7 @@ fs_release(struct file *f)
 	cds_list_del(&f->open_link);
 	mtx_unlock(&fs->open_lock);
 	pin_drop_all(f);
+	lease_drop_all(f);
 	inode_put(f->inode);
 	free(f);
 }
@@ -202,6 +205,7 @@ file_evict(struct inode *i)
 {
 
 	pin_evict(i);
+	lease_evict(i);
 	live_clear(&i->live);
 	extent_cache_free(i);
 }

@@ -26,10 +26,27 @@
 #include "pmem/log.h"
 
 #define COMMIT_S_DEFAULT 5
+#define LEASE_BREAK_S_DEFAULT 45 /* the kernel's own default */
+#define LEASE_BREAK_S_MAX 1000000
 #define LOCK_WAIT_MS_DEFAULT 5000
 #define TRANSIENT_MS_DEFAULT 1000
 #define WALK_KEEP_NODES 16384u  /* 64 MiB */
 #define ORPHAN_BATCH 64u
+
+/* fs.lease-break-time, which is for fcntl(2) leases, is a good hint for ours. */
+static unsigned
+lease_break_s(void)
+{
+	FILE *f = fopen("/proc/sys/fs/lease-break-time", "re");
+	unsigned s = LEASE_BREAK_S_DEFAULT;
+
+	if (!f)
+		return s;
+	if (fscanf(f, "%u", &s) != 1 || s > LEASE_BREAK_S_MAX)
+		s = LEASE_BREAK_S_DEFAULT;
+	fclose(f);
+	return s;
+}
 
 void
 fs_options_default(struct fs_options *o)
@@ -38,6 +55,8 @@ fs_options_default(struct fs_options *o)
 		.commit_s = COMMIT_S_DEFAULT,
 		.dax = FS_DAX_INODE,
 		.verify = FS_VERIFY_FIRST,
+		.lease_break_ms = lease_break_s() * 1000,
+		.pin_without_lease = true,
 		.atime = FS_ATIME_RELATIME,
 		.pinned_transient = FS_PINNED_BOUNCE,
 		.pinned_longterm = FS_PINNED_BOUNCE,
@@ -508,6 +527,13 @@ struct pool *
 fs_pool(struct fs *fs)
 {
 	return fs->pool;
+}
+
+void
+fs_set_notify(struct fs *fs, void (*fn)(void *arg, struct file *f), void *arg)
+{
+	fs->notify = fn;
+	fs->notify_arg = arg;
 }
 
 struct park_lot *

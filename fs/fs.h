@@ -52,6 +52,10 @@ struct fs_options {
 	enum fs_pinned pinned_longterm;  /* the same, not WAIT; also for faultable pins */
 	bool allow_skip;             /* a pin may ask for FS_PINNED_SKIP */
 	unsigned transient_ms;       /* how long somebody may have to wait for a transient pin */
+	unsigned lease_break_ms;     /* how long a layout operation waits for leases; 0: for ever */
+	bool lease_cut;              /* not at all: leases are revoked at once */
+	bool pin_without_lease;      /* long-term pins need none: the default here, not of a mount */
+	bool layout_wait;            /* layout operations wait for transient pins, too */
 	struct pool_options pool;
 };
 void fs_options_default(struct fs_options *o);
@@ -115,18 +119,26 @@ int fs_statfs(struct fs *fs, struct statvfs *st);
 
 struct offer;
 
-/* An open file description: what pins belong to. */
+/* An open file description: what pins and leases belong to. */
 struct file {
 	struct inode *inode;     /* a reference */
 	int flags;               /* O_... as opened */
-	struct cds_list_head pins; /* P: pin table lock; pin.h */
+	struct cds_list_head pins; /* P: layout lock exclusive; pin.h */
+	struct cds_list_head leases; /* P: lease table lock, as all of these; lease.h */
+	struct cds_list_head events;
+	unsigned nevents;        /* read atomically without the lock */
+	uint64_t event_seq, events_lost;
 	struct cds_list_head open_link; /* P: fs->open_lock */
 	struct offer *offer;     /* the front end's */
 };
 int fs_open(struct fs *fs, struct inode *i, int flags, const struct fs_cred *c, struct file **out);
-/* The last close: drops its pins. What is still open when the filesystem is unmounted is released then: the
+/* The last close: drops its pins and leases. What is still open when the filesystem is unmounted is released then: the
  * kernel need not tell of closes that come with, or after, the unmount. */
 void fs_release(struct file *f);
+
+/* fn is called, with locks held, whenever an open file has got an event to read (lease.h): it must not do more than
+ * pass that on. Set once, before there are files. */
+void fs_set_notify(struct fs *fs, void (*fn)(void *arg, struct file *f), void *arg);
 
 /* ---- content (io.c, falloc.c, shift.c, clone.c, exchange.c) ---- */
 
@@ -171,7 +183,7 @@ int fs_sync(struct fs *fs);
 /* ---- counters, for status ---- */
 struct fs_counters {
 	uint64_t commits, writebacks, wb_blocks, bounced_blocks, skipped_blocks, pins, pinned_blocks,
-	    dirty_inodes, cached_inodes, live_extents;
+	    dirty_inodes, cached_inodes, live_extents, leases, lease_breaks, lease_revocations, parked;
 };
 void fs_counters(struct fs *fs, struct fs_counters *c);
 struct pool *fs_pool(struct fs *fs);

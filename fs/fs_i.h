@@ -36,6 +36,9 @@ struct fs {
 
 	struct park_lot *park;            /* what waits for a client, or for a moment */
 
+	void (*notify)(void *arg, struct file *f); /* constant while there are files */
+	void *notify_arg;
+
 	struct fs_counters counters;      /* atomic, relaxed */
 
 	/* Constant while mounted. */

@@ -30,6 +30,7 @@
 #include "pmem/pool.h"
 
 struct fs;
+struct lease_table;
 struct pin_table;
 
 struct inode_attr {
@@ -73,6 +74,8 @@ struct inode {
 
 	struct live_map live;      /* P: layout_lock */
 	struct pin_table *pins;    /* P: layout_lock exclusive to make; LOCK_PINS inside */
+
+	struct lease_table *leases; /* atomic: made once; its own lock */
 
 	/* One-entry cache of the durable map for reads. P: layout_lock shared + its own spin;
 	 * owned by fs/extent.c. */

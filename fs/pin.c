@@ -24,6 +24,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/lease_i.h"
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
 #include "fs/writeback_i.h"
@@ -190,6 +191,15 @@ pin_counts(struct inode *i, uint64_t *read, uint64_t *write)
 	*read -= min_of(*read, *write);
 }
 
+void
+pin_each(struct inode *i, void (*fn)(void *arg, struct pin *pin), void *arg)
+{
+	struct pin *pin;
+
+	RB_FOREACH(pin, pin_tree, &pin_table(i)->pins)
+		fn(arg, pin);
+}
+
 /* ---- taking a pin --------------------------------------------------------------------------- */
 
 /* What the caller asked for, rounded out to blocks. */
@@ -198,6 +208,8 @@ struct request {
 	enum pin_class class;
 	enum pin_count count;
 	bool write, grow;
+	bool leased;       /* all ranges are, by the open file */
+	bool refused;      /* because of leases: not to be tried again */
 	struct pin_range *range;
 	unsigned n;
 	uint64_t end;      /* highest byte asked for, + 1; of those to be allocated */
@@ -415,6 +427,8 @@ make_pin(const struct request *q)
 	pin->tgid = q->tgid;
 	pin->class = (uint8_t)q->class;
 	pin->count = q->count;
+	pin->leased = q->leased;
+	pin->cut = false;
 	pin->next = n;
 	n = 0;
 	for (unsigned k = 0; k < q->n; k++) {
@@ -471,6 +485,15 @@ count_everywhere(struct inode *i, const struct pin *pin, uint64_t reserved)
 	return reserved;
 }
 
+static int
+check_leases(struct request *q)
+{
+	int r = lease_check_pin(q->file, q->range, q->n, q->class != PIN_TRANSIENT, &q->leased);
+
+	q->refused = r < 0;
+	return r;
+}
+
 /* Layout lock exclusive, blocks prepared. */
 static int
 enter_pin(struct request *q, uint64_t *id)
@@ -483,7 +506,9 @@ enter_pin(struct request *q, uint64_t *id)
 
 	if (!pt)
 		return -ENOMEM;
-	if (q->write)
+	/* From here on a layout operation sees the pin, if the pin does not see the operation. */
+	r = check_leases(q);
+	if (r == 0 && q->write)
 		r = reserve(q, &reserved);
 	if (r == 0) {
 		pin = make_pin(q);
@@ -552,14 +577,17 @@ pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, un
 		return err;
 	q.count = how_counted(&i->fs->opt, params);
 	round_ranges(&q);
-	err = charge(i->fs, q.uid, q.blocks);
+	/* before any work is done for it; what counts is asked later */
+	err = check_leases(&q);
+	if (err == 0)
+		err = charge(i->fs, q.uid, q.blocks);
 	if (err < 0)
 		return err;
 	do {
 		err = try_pin(&q, &w, id);
 		if (err == 0)
 			return 0;
-		if (err == -EAGAIN)
+		if (err == -EAGAIN && !q.refused)
 			err = 0;
 		else
 			err = content_retry(i, err, &w);
@@ -581,6 +609,7 @@ drop(struct inode *i, struct pin *pin, bool taint)
 	for (uint32_t k = 0; k < pin->next; k++)
 		pin_release(i, &pin->ext[k], pin->count, taint);
 	count_pin(i, pin, -1);
+	layout_pin_gone(i, pin);
 	uncharge(i->fs, pin->uid, pin->blocks);
 	free(pin);
 }

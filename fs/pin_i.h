@@ -34,6 +34,8 @@ struct pin {
 	pid_t tgid;
 	uint8_t class;                 /* enum pin_class */
 	enum pin_count count;
+	bool leased;                   /* long-term, and taken under a lease */
+	bool cut;                      /* P: lease table lock; a layout operation has taken its blocks from the file */
 	uint32_t next;                 /* elements of ext */
 	struct pin_ext ext[];
 };
@@ -123,7 +125,16 @@ live_pinned(const struct live_extent *e)
 	return e->wpins > 0 || e->rpins > 0;
 }
 
+static inline bool
+pin_longterm(const struct pin *pin)
+{
+	return pin->class != PIN_TRANSIENT;
+}
+
 /* pin.c */
+
+/* fn for all pins of the inode, which has a table: layout lock shared. */
+void pin_each(struct inode *i, void (*fn)(void *arg, struct pin *pin), void *arg);
 
 /* The inode's table, made if there is none: layout lock exclusive. NULL: no memory. */
 struct pin_table *pin_table_make(struct inode *i);
