@@ -289,6 +289,24 @@ copy_fs(unsigned slot, uint64_t off, unsigned slot2, uint64_t off2, uint64_t len
 }
 
 static int
+collapse_fs(unsigned slot, uint64_t off, uint64_t len)
+{
+	return fs_collapse_range(b.slot[slot].file, off, len);
+}
+
+static int
+insert_fs(unsigned slot, uint64_t off, uint64_t len)
+{
+	return fs_insert_range(b.slot[slot].file, off, len);
+}
+
+static int
+exchange_fs(unsigned slot, uint64_t off, unsigned slot2, uint64_t off2, uint64_t len)
+{
+	return fs_exchange_range(b.slot[slot].file, off, b.slot[slot2].file, off2, len);
+}
+
+static int
 map_fs(unsigned slot, uint64_t len)
 {
 	struct slot *s = &b.slot[slot];
@@ -584,7 +602,8 @@ readdir_fs(const char *path, struct dirent_seen *out, int max)
 const struct backend backend_fs = {
 	.name = "fs", .start = start_fs, .remount = remount_fs, .stop = stop_fs, .open = open_fs, .close = close_fs,
 	.write = write_fs, .read = read_fs, .fstat = fstat_fs, .truncate = truncate_fs, .fallocate = fallocate_fs,
-	.copy = copy_fs, .map = map_fs, .store = store_fs, .unmap = unmap_fs, .fsync = fsync_fs, .sync = sync_fs,
+	.copy = copy_fs, .collapse = collapse_fs, .insert = insert_fs, .exchange = exchange_fs, .moves_under_mappings = true,
+	.map = map_fs, .store = store_fs, .unmap = unmap_fs, .fsync = fsync_fs, .sync = sync_fs,
 	.mkdir = mkdir_fs, .symlink = symlink_fs, .link = link_fs, .unlink = unlink_fs, .rmdir = rmdir_fs,
 	.rename = rename_fs, .setxattr = setxattr_fs, .removexattr = removexattr_fs, .getxattr = getxattr_fs,
 	.stat = stat_fs, .readlink = readlink_fs, .readdir = readdir_fs,

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -274,6 +275,38 @@ copy_mount(unsigned slot, uint64_t off, unsigned slot2, uint64_t off2, uint64_t 
 }
 
 static int
+range_mount(unsigned slot, unsigned long cmd, uint64_t off, uint64_t len)
+{
+	struct pinfs_range r = { .size = sizeof(r), .off = off, .len = len };
+
+	return (int)result(ioctl(m.fd[slot], cmd, &r));
+}
+
+static int
+collapse_mount(unsigned slot, uint64_t off, uint64_t len)
+{
+	return range_mount(slot, PINFS_IOC_COLLAPSE, off, len);
+}
+
+static int
+insert_mount(unsigned slot, uint64_t off, uint64_t len)
+{
+	return range_mount(slot, PINFS_IOC_INSERT, off, len);
+}
+
+static int
+exchange_mount(unsigned slot, uint64_t off, unsigned slot2, uint64_t off2, uint64_t len)
+{
+	struct pinfs_exchange x = { .size = sizeof(x), .off = off, .other_off = off2, .len = len };
+	struct pinfs_offer o = { .size = sizeof(o) };
+
+	if (ioctl(m.fd[slot2], PINFS_IOC_OFFER, &o) < 0)
+		return -errno;
+	memcpy(x.token, o.token, sizeof(x.token));
+	return (int)result(ioctl(m.fd[slot], PINFS_IOC_EXCHANGE, &x));
+}
+
+static int
 map_mount(unsigned slot, uint64_t len)
 {
 	return pinfs_map(m.fd[slot], 0, len, PINFS_MAP_WRITE, &m.map[slot]);
@@ -430,7 +463,8 @@ readdir_mount(const char *path, struct dirent_seen *out, int max)
 const struct backend backend_mount = {
 	.name = "mount", .start = start_mount, .remount = remount_mount, .stop = stop_mount, .open = open_mount,
 	.close = close_mount, .write = write_mount, .read = read_mount, .fstat = fstat_mount,
-	.truncate = truncate_mount, .fallocate = fallocate_mount, .copy = copy_mount, .map = map_mount,
+	.truncate = truncate_mount, .fallocate = fallocate_mount, .copy = copy_mount,
+	.collapse = collapse_mount, .insert = insert_mount, .exchange = exchange_mount, .map = map_mount,
 	.store = store_mount, .unmap = unmap_mount, .fsync = fsync_mount, .sync = sync_mount, .mkdir = mkdir_mount,
 	.symlink = symlink_mount, .link = link_mount, .unlink = unlink_mount, .rmdir = rmdir_mount,
 	.rename = rename_mount, .setxattr = setxattr_mount, .removexattr = removexattr_mount,

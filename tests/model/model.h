@@ -40,6 +40,9 @@ enum op_kind {
 	OP_TRUNCATE,  /* slot len */
 	OP_FALLOCATE, /* slot off len flags: mode */
 	OP_COPY,      /* slot off slot2 off2 len */
+	OP_COLLAPSE,  /* slot off len */
+	OP_INSERT,    /* slot off len */
+	OP_EXCHANGE,  /* slot off slot2 off2 len: 0: to the ends */
 	OP_MAP,       /* slot: a direct mapping for writing of the whole file */
 	OP_STORE,     /* slot off len seed: through the mapping */
 	OP_UNMAP,     /* slot */
@@ -134,6 +137,8 @@ struct state {
 	unsigned ncand;
 	int slot[NSLOTS];        /* open node, or -1 */
 	uint64_t mapped[NSLOTS]; /* bytes that the slot has mapped, 0: none */
+	/* Blocks of the mapping that the file has moved away from: what is stored there is in no file. */
+	bool loose[NSLOTS][FILE_MAX / 4096 + 1];
 };
 
 struct state *state_new(void);
@@ -148,8 +153,12 @@ bool state_full(const struct state *st);
 bool state_needs_sync(const struct state *st);
 /* Would a rename make the tree deeper than DEPTH_MAX? */
 bool state_too_deep(const struct state *st, const struct op *op);
+/* Would it make a file longer than FILE_MAX? */
+bool state_too_long(const struct state *st, const struct op *op);
 /* Does the operation take content away from, or share blocks into, a file that is mapped? Node or -1. */
 int state_unmaps(const struct state *st, const struct op *op);
+/* Does it move content of the node? */
+bool state_moves(const struct state *st, const struct op *op, int node);
 void state_close_all(struct state *st);
 /* Everything is durable now. */
 void state_synced(struct state *st);
@@ -168,6 +177,9 @@ struct dirent_seen {
  * the call. dir: a directory of its own; the pool is made there. */
 struct backend {
 	const char *name;
+	/* Content moves away from under mappings. If not, they are unmapped first: a process that has pins would wait
+	 * for itself. */
+	bool moves_under_mappings;
 	int (*start)(const char *dir);
 	/* Unmount and mount. crash: as SIGKILL of the daemon would do it. All slots are closed. */
 	int (*remount)(bool crash);
@@ -181,6 +193,9 @@ struct backend {
 	int (*truncate)(unsigned slot, uint64_t size);
 	int (*fallocate)(unsigned slot, int mode, uint64_t off, uint64_t len);
 	long (*copy)(unsigned slot, uint64_t off, unsigned slot2, uint64_t off2, uint64_t len);
+	int (*collapse)(unsigned slot, uint64_t off, uint64_t len);
+	int (*insert)(unsigned slot, uint64_t off, uint64_t len);
+	int (*exchange)(unsigned slot, uint64_t off, unsigned slot2, uint64_t off2, uint64_t len);
 	int (*map)(unsigned slot, uint64_t len);
 	int (*store)(unsigned slot, const void *buf, size_t len, uint64_t off);
 	int (*unmap)(unsigned slot);

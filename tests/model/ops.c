@@ -205,7 +205,8 @@ static const struct {
 	unsigned weight;
 } weights[] = {
 	{ OP_OPEN, 130 }, { OP_CLOSE, 40 }, { OP_WRITE, 160 }, { OP_READ, 40 }, { OP_TRUNCATE, 40 },
-	{ OP_FALLOCATE, 60 }, { OP_COPY, 40 }, { OP_MAP, 20 }, { OP_STORE, 60 }, { OP_UNMAP, 15 }, { OP_FSYNC, 50 },
+	{ OP_FALLOCATE, 60 }, { OP_COPY, 40 }, { OP_COLLAPSE, 15 }, { OP_INSERT, 15 }, { OP_EXCHANGE, 20 },
+	{ OP_MAP, 20 }, { OP_STORE, 60 }, { OP_UNMAP, 15 }, { OP_FSYNC, 50 },
 	{ OP_MKDIR, 40 }, { OP_SYMLINK, 15 }, { OP_LINK, 30 }, { OP_UNLINK, 50 }, { OP_RMDIR, 20 }, { OP_RENAME, 60 },
 	{ OP_SETXATTR, 40 }, { OP_RMXATTR, 15 }, { OP_SYNC, 6 }, { OP_CHECK, 8 }, { OP_REMOUNT, 3 }, { OP_CRASH, 4 },
 };
@@ -223,6 +224,23 @@ random_kind(uint64_t *rng)
 			return weights[k].kind;
 		r -= weights[k].weight;
 	}
+}
+
+/* Mostly a range that can be moved: aligned, within a file of that size. */
+static void
+movable(struct op *op, uint64_t size, uint64_t *rng)
+{
+	if (below(rng, 10) == 0)
+		return;
+	op->off = size ? random_next(rng) % size / 4096 * 4096 : 0;
+	op->off2 = below(rng, 2) ? op->off : size ? random_next(rng) % size / 4096 * 4096 : 0;
+	op->len = below(rng, 4) ? 4096 * (1 + (uint64_t)below(rng, 8)) : 0;
+}
+
+static uint64_t
+size_of_slot(const struct state *st, unsigned slot)
+{
+	return st->slot[slot] >= 0 ? st->node[st->slot[slot]].live->size : 0;
 }
 
 void
@@ -263,6 +281,11 @@ op_random(struct op *op, const struct state *st, uint64_t *rng)
 		break;
 	case OP_FALLOCATE:
 		op->flags = modes[below(rng, sizeof(modes) / sizeof(modes[0]))];
+		break;
+	case OP_COLLAPSE:
+	case OP_INSERT:
+	case OP_EXCHANGE:
+		movable(op, size_of_slot(st, op->slot), rng);
 		break;
 	case OP_STORE:
 		op->slot = mapped_slot(st, rng);
@@ -313,6 +336,9 @@ static const struct {
 	[OP_TRUNCATE] = { "truncate", "sl" },
 	[OP_FALLOCATE] = { "fallocate", "solf" },
 	[OP_COPY] = { "copy", "soSOl" },
+	[OP_COLLAPSE] = { "collapse", "sol" },
+	[OP_INSERT] = { "insert", "sol" },
+	[OP_EXCHANGE] = { "exchange", "soSOl" },
 	[OP_MAP] = { "map", "s" },
 	[OP_STORE] = { "store", "solx" },
 	[OP_UNMAP] = { "unmap", "s" },

@@ -350,6 +350,12 @@ do_content(const struct backend *be, const struct op *op)
 		return be->fallocate(op->slot, (int)op->flags, op->off, op->len);
 	case OP_COPY:
 		return be->copy(op->slot, op->off, op->slot2, op->off2, op->len);
+	case OP_COLLAPSE:
+		return be->collapse(op->slot, op->off, op->len);
+	case OP_INSERT:
+		return be->insert(op->slot, op->off, op->len);
+	case OP_EXCHANGE:
+		return be->exchange(op->slot, op->off, op->slot2, op->off2, op->len);
 	default:
 		pattern(buf, op->len, op->seed);
 		return be->store(op->slot, buf, op->len, op->off);
@@ -404,6 +410,11 @@ applicable(const struct state *st, struct op *op)
 		return !state_too_deep(st, op);
 	case OP_COPY:
 		return st->slot[op->slot] >= 0 && st->slot[op->slot2] >= 0;
+	case OP_EXCHANGE:
+		return st->slot[op->slot] >= 0 && st->slot[op->slot2] >= 0 && !state_too_long(st, op);
+	case OP_COLLAPSE:
+	case OP_INSERT:
+		return st->slot[op->slot] >= 0 && !state_too_long(st, op);
 	case OP_MAP:
 		return st->slot[op->slot] >= 0 && !st->mapped[op->slot];
 	case OP_UNMAP:
@@ -438,8 +449,10 @@ unmap_first(struct run *r, const struct op *op)
 {
 	int node = state_unmaps(r->st, op);
 
-	for (unsigned s = 0; node >= 0 && s < NSLOTS; s++) {
-		if (r->st->slot[s] != node || !r->st->mapped[s])
+	for (unsigned s = 0; s < NSLOTS; s++) {
+		bool moves = !r->be->moves_under_mappings && state_moves(r->st, op, r->st->slot[s]);
+
+		if (r->st->slot[s] < 0 || !r->st->mapped[s] || (r->st->slot[s] != node && !moves))
 			continue;
 		if (expect(r, "unmap", r->be->unmap(s), 0))
 			return 1;
@@ -492,10 +505,15 @@ do_op(struct run *r, const struct op *given)
 	case OP_TRUNCATE:
 	case OP_FALLOCATE:
 	case OP_COPY:
+	case OP_COLLAPSE:
+	case OP_INSERT:
+	case OP_EXCHANGE:
 	case OP_STORE:
 		if (expect(r, "returns", do_content(be, &op), want))
 			return 1;
 		/* not always: reading changes what is cached */
+		if (op.seed % 4 && op.kind == OP_EXCHANGE && check_slot(r, op.slot2))
+			return 1;
 		return op.seed % 4 ? check_slot(r, op.kind == OP_COPY ? op.slot2 : op.slot) : 0;
 	default:
 		return expect(r, "returns", do_name(be, &op), want);

@@ -632,21 +632,145 @@ apply_map(struct state *st, const struct op *op)
 	if (n->live->size == 0)
 		return -EINVAL;
 	st->mapped[op->slot] = n->live->size;
+	memset(st->loose[op->slot], 0, sizeof(st->loose[op->slot]));
 	return 0;
 }
 
+/* Blocks that the file has moved away from take it, but nobody sees it. */
 static long
 apply_store(struct state *st, const struct op *op)
 {
 	struct node *n = &st->node[st->slot[op->slot]];
 	uint64_t end = st->mapped[op->slot] < n->live->size ? st->mapped[op->slot] : n->live->size;
+	uint8_t bytes[FILE_MAX], *data;
 
 	if (op->off + op->len > end)
 		return -ERANGE;
-	pattern(content_edit(n, 0) + op->off, op->len, op->seed);
+	pattern(bytes, op->len, op->seed);
+	data = content_edit(n, 0);
+	for (uint64_t k = 0; k < op->len; k++)
+		if (!st->loose[op->slot][(op->off + k) / 4096])
+			data[op->off + k] = bytes[k];
 	if (op->len)
 		n->touched = 1 + st->ncand;
 	return 0;
+}
+
+/* ---- content that moves ----------------------------------------------------------- */
+
+/* Mappings of [off, end) of the node are none of the file any more. */
+static void
+cut_loose(struct state *st, int node, uint64_t off, uint64_t end)
+{
+	for (unsigned s = 0; s < NSLOTS; s++)
+		for (uint64_t k = off / 4096; st->slot[s] == node && k * 4096 < end && k <= FILE_MAX / 4096; k++)
+			st->loose[s][k] = true;
+}
+
+/* Before and after: a writeback comes first, and the change is in the open transaction at once. */
+static void
+moves(struct state *st, struct node *n)
+{
+	durable_maybe(n);
+	n->touched = 1 + st->ncand;
+}
+
+static long
+apply_shift(struct state *st, const struct op *op)
+{
+	int node = st->slot[op->slot];
+	struct node *n = &st->node[node];
+	uint64_t size = n->live->size, off = op->off, len = op->len;
+	struct content *c;
+
+	if (len == 0 || (off | len) % 4096 || (op->kind == OP_INSERT ? off : off + len) >= size)
+		return -EINVAL;
+	moves(st, n);
+	candidate_add(st);
+	c = content_new(op->kind == OP_INSERT ? size + len : size - len);
+	memcpy(c->data, n->live->data, off);
+	if (op->kind == OP_INSERT)
+		memcpy(c->data + off + len, n->live->data + off, size - off);
+	else
+		memcpy(c->data + off, n->live->data + off + len, size - off - len);
+	content_put(n->live);
+	n->live = c;
+	moves(st, n);
+	cut_loose(st, node, off, UINT64_MAX);
+	return 0;
+}
+
+/* What n has of its own up to off, and from there on len bytes of from; then what it has behind. */
+static struct content *
+exchanged(const struct content *own, uint64_t off, const struct content *from, uint64_t from_off, uint64_t len,
+    bool to_end)
+{
+	struct content *c = content_new(to_end ? off + len : own->size);
+
+	memcpy(c->data, own->data, to_end ? off : own->size);
+	memcpy(c->data + off, from->data + from_off, len);
+	return c;
+}
+
+static long
+apply_exchange(struct state *st, const struct op *op)
+{
+	int na = st->slot[op->slot], nb = st->slot[op->slot2];
+	struct node *a = &st->node[na], *b = &st->node[nb];
+	uint64_t len = op->len, tail_a, tail_b;
+	struct content *ca, *cb;
+
+	if ((op->off | op->off2) % 4096 || op->off > a->live->size || op->off2 > b->live->size)
+		return -EINVAL;
+	tail_a = a->live->size - op->off;
+	tail_b = b->live->size - op->off2;
+	if (len > tail_a || len > tail_b || (len % 4096 && (len != tail_a || len != tail_b)))
+		return -EINVAL;
+	if (a == b && (len == 0 || (op->off < op->off2 + len && op->off2 < op->off + len)))
+		return -EINVAL;
+	moves(st, a);
+	moves(st, b);
+	candidate_add(st);
+	if (a == b) {
+		uint8_t *data = content_edit(a, 0), tmp[FILE_MAX];
+
+		memcpy(tmp, data + op->off, len);
+		memcpy(data + op->off, data + op->off2, len);
+		memcpy(data + op->off2, tmp, len);
+	} else {
+		ca = exchanged(a->live, op->off, b->live, op->off2, len ? len : tail_b, len == 0);
+		cb = exchanged(b->live, op->off2, a->live, op->off, len ? len : tail_a, len == 0);
+		content_put(a->live);
+		content_put(b->live);
+		a->live = ca;
+		b->live = cb;
+	}
+	moves(st, a);
+	moves(st, b);
+	cut_loose(st, na, op->off, len ? op->off + len : UINT64_MAX);
+	cut_loose(st, nb, op->off2, len ? op->off2 + len : UINT64_MAX);
+	return 0;
+}
+
+bool
+state_too_long(const struct state *st, const struct op *op)
+{
+	uint64_t a = st->node[st->slot[op->slot]].live->size, b;
+
+	if (op->kind == OP_INSERT)
+		return a + op->len > FILE_MAX;
+	if (op->kind != OP_EXCHANGE || op->len)
+		return false;
+	b = st->node[st->slot[op->slot2]].live->size;
+	return (b > op->off2 && op->off + b - op->off2 > FILE_MAX) || (a > op->off && op->off2 + a - op->off > FILE_MAX);
+}
+
+bool
+state_moves(const struct state *st, const struct op *op, int node)
+{
+	if (op->kind != OP_COLLAPSE && op->kind != OP_INSERT && op->kind != OP_EXCHANGE)
+		return false;
+	return st->slot[op->slot] == node || (op->kind == OP_EXCHANGE && st->slot[op->slot2] == node);
 }
 
 int
@@ -678,6 +802,11 @@ state_apply(struct state *st, const struct op *op)
 		return apply_fallocate(st, op);
 	case OP_COPY:
 		return apply_copy(st, op);
+	case OP_COLLAPSE:
+	case OP_INSERT:
+		return apply_shift(st, op);
+	case OP_EXCHANGE:
+		return apply_exchange(st, op);
 	case OP_MAP:
 		return apply_map(st, op);
 	case OP_STORE:
