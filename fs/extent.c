@@ -118,6 +118,15 @@ extent_log_damage(const struct inode *i, const struct extent *e, const char *wha
 	    (unsigned long long)e->fblk << BLK_SHIFT, (unsigned long long)e->pblk, what);
 }
 
+int
+extent_change_failed(struct txn *t, const struct inode *i, fblk_t fblk, int r)
+{
+	pinfs_log(LOG_CRIT, "inode %llu, offset %llu: the map could not be changed: %s",
+	    (unsigned long long)i->ino, (unsigned long long)fblk << BLK_SHIFT, strerror(-r));
+	txn_abort(t, r);
+	return r;
+}
+
 /* ---- the plan -------------------------------------------------------------- */
 
 static int
@@ -506,6 +515,7 @@ static int
 apply(struct txn *t, struct plan *pl, bool shared, bool counted, struct release *rel)
 {
 	struct inode *i = pl->inode;
+	uint64_t before = t->changes;
 	int r;
 
 	extent_cache_clear(i);
@@ -514,10 +524,7 @@ apply(struct txn *t, struct plan *pl, bool shared, bool counted, struct release 
 		r = apply_items(t, pl);
 	if (r == 0)
 		r = release_displaced(rel, pl, counted);
-	if (r < 0)
-		pinfs_log(LOG_CRIT, "inode %llu, offset %llu: the map could not be changed: %s",
-		    (unsigned long long)i->ino, (unsigned long long)pl->fblk << BLK_SHIFT, strerror(-r));
-	return r;
+	return r < 0 && t->changes != before ? extent_change_failed(t, i, pl->fblk, r) : r;
 }
 
 int

@@ -203,14 +203,6 @@ add_blocks(struct inode *i, uint64_t n)
 	mtx_unlock(&i->attr_lock);
 }
 
-static int
-failed(const struct inode *i, fblk_t fblk, int r)
-{
-	pinfs_log(LOG_CRIT, "inode %llu, offset %llu: the map could not be changed: %s",
-	    (unsigned long long)i->ino, (unsigned long long)fblk << BLK_SHIFT, strerror(-r));
-	return r;
-}
-
 int
 extent_list_take(struct txn *t, struct inode *i, const struct extent_list *l)
 {
@@ -219,7 +211,7 @@ extent_list_take(struct txn *t, struct inode *i, const struct extent_list *l)
 		int r = tree_delete(t, extent_key(i, l->entry[k].e.fblk));
 
 		if (r < 0)
-			return failed(i, l->entry[k].e.fblk, r);
+			return extent_change_failed(t, i, l->entry[k].e.fblk, r);
 	}
 	add_blocks(i, -l->blocks);
 	return 0;
@@ -236,7 +228,7 @@ extent_list_put(struct txn *t, struct inode *i, const struct extent_list *l, fbl
 		e.fblk = to + (e.fblk - from);
 		r = extent_put_item(t, i, &e, e.flags & EXTENT_NO_CRCS ? NULL : l->csums + l->entry[k].csum);
 		if (r < 0)
-			return failed(i, e.fblk, r);
+			return extent_change_failed(t, i, e.fblk, r);
 	}
 	add_blocks(i, l->blocks);
 	return 0;

@@ -560,10 +560,12 @@ inode_new_undo(struct txn *t, struct inode *i)
 	} while (!err && batch.n == DELETE_BATCH);
 	if (!err)
 		err = tree_delete(t, tree_key(i->ino, ITEM_INODE, 0));
-	if (err)
+	if (err) {
 		pinfs_log(LOG_ERR, "inode %llu: could not be undone: %d", (unsigned long long)i->ino, err);
-	else
+		txn_abort(t, err);
+	} else {
 		txn_add_inodes(t, -1);
+	}
 	mtx_lock(&fs->icache_lock);
 	set_state(i, INODE_DELETING);
 	cache_del(i);

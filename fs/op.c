@@ -177,9 +177,11 @@ op_undo(struct op *op)
 		const struct undo *u = &op->undo[--op->n];
 		int err = undo_one(op, u);
 
-		if (err)
+		if (err) {
 			pinfs_log(LOG_ERR, "step %d of a failed operation could not be undone: %d",
 			    (int)u->kind, err);
+			txn_abort(&op->t, err);
+		}
 	}
 }
 

@@ -727,9 +727,11 @@ writeback_apply(struct writeback *wb, struct txn *t)
 		mtx_unlock(&i->attr_lock);
 	}
 	t->flags &= ~(unsigned)TXN_PREPAID;
-	if (r < 0 && done > 0)
-		pinfs_log(LOG_ERR, "inode %llu: written back in part: its last image and this one are mixed",
+	if (r < 0 && done > 0) {
+		pinfs_log(LOG_ERR, "inode %llu: could be written back in part only: not at all, then",
 		    (unsigned long long)i->ino);
+		txn_abort(t, r);
+	}
 	if (r == 0 || done > 0) {
 		r2 = inode_store(t, i);
 		r = r < 0 ? r : r2;

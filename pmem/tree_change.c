@@ -295,6 +295,7 @@ upsert(struct txn *t, struct tree_key key, const void *value, size_t len, bool r
 	rwl_wrlock(&t->pool->tree_lock);
 	r = upsert_locked(t, key, value, len, replace);
 	rwl_unlock(&t->pool->tree_lock);
+	t->changes += r == 0;
 	return r;
 }
 
@@ -506,5 +507,6 @@ tree_delete(struct txn *t, struct tree_key key)
 	rwl_wrlock(&t->pool->tree_lock);
 	r = delete_locked(t, key);
 	rwl_unlock(&t->pool->tree_lock);
+	t->changes += r == 0;
 	return r;
 }

@@ -26,7 +26,8 @@
  * If a commit fails nothing can be said about what the medium holds beyond the last
  * root, so it is the end: nothing more is committed, no block is freed, and no
  * transaction begins. What the failed commit would have freed stays allocated, so
- * the old root stays whole.
+ * the old root stays whole. txn_abort brings the same about for the open transaction. Who calls it has
+ * the gate, so a commit that is about to close that transaction looks again when it has the gate.
  */
 #include "pmem/txn.h"
 
@@ -282,6 +283,17 @@ txn_end(struct txn *t)
 	t->credits = 0;
 }
 
+void
+txn_abort(struct txn *t, int err)
+{
+	struct pool *p = t->pool;
+
+	if (__atomic_exchange_n(&p->failed, true, __ATOMIC_ACQ_REL))
+		return;
+	pinfs_log(LOG_CRIT, "%s: a change in transaction %llu stopped half way (%s): read-only from now on, as of the "
+	    "last commit", p->path, (unsigned long long)t->number, strerror(-err));
+}
+
 uint64_t
 txn_number(const struct txn *t)
 {
@@ -440,8 +452,8 @@ txn_commit_unlock(struct pool *p)
 	mtx_unlock(&p->txn->commit);
 }
 
-/* LOCK_COMMIT held. The gate is exclusive in here: every microsecond counts. */
-static void
+/* LOCK_COMMIT held. The gate is exclusive in here: every microsecond counts. -EIO: aborted. */
+static int
 close_open(struct pool *p, uint32_t root_flags)
 {
 	struct txn_state *s = p->txn;
@@ -453,6 +465,10 @@ close_open(struct pool *p, uint32_t root_flags)
 	root->flags = root_flags;
 
 	rwl_wrlock(&s->gate);
+	if (pool_failed(p)) {
+		rwl_unlock(&s->gate);
+		return -EIO;
+	}
 	tree_seal(p, s->flush);
 	root->txn = s->open;
 	root->tree[0] = p->tree_root;
@@ -468,6 +484,7 @@ close_open(struct pool *p, uint32_t root_flags)
 	__atomic_store_n(&s->open_nodes, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->dirty, false, __ATOMIC_RELAXED);
 	rwl_unlock(&s->gate);
+	return 0;
 }
 
 /* LOCK_COMMIT held: what close_open has closed becomes durable. */
@@ -506,8 +523,9 @@ commit_to(struct pool *p, uint64_t number)
 	} else if (pool_failed(p)) {
 		r = -EIO;
 	} else if (__atomic_load_n(&s->dirty, __ATOMIC_ACQUIRE)) {
-		close_open(p, 0);
-		r = commit_closed(p);
+		r = close_open(p, 0);
+		if (r == 0)
+			r = commit_closed(p);
 	}
 	mtx_unlock(&s->commit);
 	return r;
@@ -526,8 +544,9 @@ txn_commit_clean(struct pool *p)
 	if (pool_failed(p)) {
 		r = -EIO;
 	} else if (__atomic_load_n(&s->dirty, __ATOMIC_ACQUIRE) || !(p->root.flags & ROOT_CLEAN)) {
-		close_open(p, ROOT_CLEAN);
-		r = commit_closed(p);
+		r = close_open(p, ROOT_CLEAN);
+		if (r == 0)
+			r = commit_closed(p);
 	}
 	mtx_unlock(&s->commit);
 	return r;

@@ -14,7 +14,8 @@
  * A block allocated and freed in the same transaction becomes free at once.
  *
  * A failed commit (-EIO from the medium) leaves the last root in force and
- * the pool read-only: later txn_begin gives -EROFS.
+ * the pool read-only: later txn_begin gives -EROFS. So does txn_abort, for a change that
+ * stopped half way.
  *
  * Space: txn_begin reserves the worst case of tree nodes that the operation may
  * need, so a change in the tree never fails for space. Ordinary operations leave
@@ -50,6 +51,11 @@ int txn_begin(struct pool *p, struct txn *t, uint64_t credits, unsigned flags);
 /* Reserve more, for a loop that can't tell beforehand. */
 int txn_extend(struct txn *t, uint64_t credits);
 void txn_end(struct txn *t);
+
+/* Between the two, by who has changed a part of what belongs together, and can't go on nor take it back (which nothing
+ * is known to cause: space has been reserved and nodes have been read before): the open transaction is never
+ * committed, the pool is read-only, the next mount finds the last commit. */
+void txn_abort(struct txn *t, int err);
 
 /* The number of the transaction that was joined: what txn_commit_wait needs. */
 uint64_t txn_number(const struct txn *t);
@@ -92,6 +98,7 @@ struct txn {
 	struct pool *pool;
 	uint64_t number;
 	uint64_t credits;    /* still reserved */
+	uint64_t changes;    /* that it has made in the tree */
 	unsigned flags;
 };
 

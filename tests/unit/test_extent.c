@@ -362,6 +362,43 @@ START_TEST(random_changes)
 }
 END_TEST
 
+/* A change that runs out of credits in the middle, with no block left in the pool, is none after a remount. */
+START_TEST(half_a_change_is_never_committed)
+{
+	enum { LEN = 3 * EXTENT_CSUM_BLOCKS_MAX };
+	static const uint32_t csums[LEN];
+	struct world *w = make_world(8);
+	struct alloc_stats st;
+	struct txn t;
+	uint64_t got;
+	pblk_t pblk;
+
+	for (fblk_t f = 0; f < 100; f += 2)
+		map_fresh(w, 0, f, 1, 0);
+	pblk = take_blocks(w, LEN, &got);
+	ck_assert_uint_eq(got, LEN);
+	commit(w);
+	begin(w, &t, 0, LEN);
+	alloc_unreserve(pool_alloc(w->fs.pool), t.credits);
+	t.credits = 0;
+	/* The tree is one leaf. It can be copied, and an item added, but no other made. */
+	alloc_stats(pool_alloc(w->fs.pool), &st);
+	ck_assert_ok(alloc_reserve(pool_alloc(w->fs.pool), st.free - 1, 0));
+	ck_assert_err(extent_map(&t, &w->inode[0], 200, pblk, LEN, 0, csums), ENOSPC);
+	ck_assert_uint_gt(t.changes, 0);
+	ck_assert_uint_gt(errors_logged, 0);
+	end(w, &t, 0);
+	ck_assert_err(txn_commit_wait(w->fs.pool, txn_open_number(w->fs.pool)), EIO);
+	ck_assert_err(txn_begin(w->fs.pool, &t, 0, TXN_MUST), EROFS);
+
+	extent_cache_free(&w->inode[0]);
+	close_world(w);
+	open_world(w);
+	check_file(w, 0, true);
+	free_world(w);
+}
+END_TEST
+
 START_TEST(sequential_runs_are_joined)
 {
 	struct world *w = make_world(16);
@@ -849,6 +886,7 @@ main(void)
 	TCase *t = tcase_create("map");
 
 	tcase_add_test(t, random_changes);
+	tcase_add_test(t, half_a_change_is_never_committed);
 	tcase_add_test(t, sequential_runs_are_joined);
 	tcase_add_test(t, joins_keep_to_the_limit);
 	tcase_add_test(t, overwriting_the_middle_splits);

@@ -670,6 +670,52 @@ START_TEST(failed_commit)
 }
 END_TEST
 
+static void *
+commit_open(void *arg)
+{
+	struct pool *p = arg;
+
+	return (void *)(intptr_t)txn_commit_wait(p, txn_open_number(p));
+}
+
+/* What an aborted transaction changed is never committed, not even by a commit that waits for it to end. */
+START_TEST(aborted_transaction)
+{
+	char path[256];
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	uint64_t value = 2;
+	struct pool *p;
+	struct txn t, late;
+	pthread_t thread;
+	void *r;
+
+	snprintf(path, sizeof(path), "%s", unit_mkpool(4));
+	p = open_empty(path, DOMAIN_VOLATILE);
+	ck_assert_ok(txn_commit_wait(p, put(p, item_key(1, 1), 1)));
+
+	ck_assert_ok(txn_begin(p, &t, 10, 0));
+	ck_assert_ok(tree_put(&t, item_key(1, 1), &value, sizeof(value)));
+	ck_assert_uint_eq(t.changes, 1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, commit_open, p), 0);
+	nanosleep(&pause, NULL);
+	txn_abort(&t, -ENOSPC);
+	txn_abort(&t, -EIO);
+	txn_end(&t);
+	ck_assert_int_eq(pthread_join(thread, &r), 0);
+	ck_assert_int_eq((int)(intptr_t)r, -EIO);
+	ck_assert_err(txn_commit_wait(p, txn_open_number(p)), EIO);
+	ck_assert_err(txn_begin(p, &late, 1, TXN_MUST), EROFS);
+	ck_assert_err(pool_commit_clean(p), EIO);
+	ck_assert_uint_eq(stats(p).reserved, 0);
+	ck_assert_uint_eq(get(p, item_key(1, 1)), 2);
+	pool_close(p);
+
+	p = unit_open(path);
+	ck_assert_uint_eq(get(p, item_key(1, 1)), 1);
+	pool_close(p);
+}
+END_TEST
+
 START_TEST(read_only_pool)
 {
 	const char *path = unit_mkpool(4);
@@ -708,6 +754,7 @@ main(void)
 	tcase_add_loop_test(c, group_commit, 0, COUNT(domains));
 	tcase_add_loop_test(c, async_commit, 0, COUNT(domains));
 	tcase_add_loop_test(c, failed_commit, 0, 2);
+	tcase_add_test(c, aborted_transaction);
 	tcase_add_test(c, read_only_pool);
 	suite_add_tcase(s, c);
 	return unit_main(s);
