@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* fsck.pinfs: check a pool.
+/* fsck.pinfs: check a pool, and repair it.
  *
  * Everything that knows the format is in fs/check.h; this is options, output and the exit status
- * of fsck(8). Findings go to standard output, one a line, as they are found; the progress bar
- * and messages about the run itself go to standard error. */
+ * of fsck(8). Findings go to standard output, one a line, as they are found, or as they are repaired; the
+ * progress bar and messages about the run itself go to standard error.
+ *
+ * -p checks first, and repairs only if every finding can be repaired with nothing lost. */
 #include "config.h"
 
 #include <errno.h>
@@ -14,10 +16,11 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/copy.h"
 #include "fs/check.h"
 
 /* fsck(8) */
-enum { EXIT_CLEAN = 0, EXIT_LEFT = 4, EXIT_OPERATION = 8, EXIT_USAGE = 16, EXIT_CANCELLED = 32 };
+enum { EXIT_CLEAN = 0, EXIT_REPAIRED = 1, EXIT_LEFT = 4, EXIT_OPERATION = 8, EXIT_USAGE = 16, EXIT_CANCELLED = 32 };
 
 static const char prog[] = "fsck.pinfs";
 
@@ -25,6 +28,11 @@ struct run {
 	const char *path;
 	char mode;               /* 'n', 'y' or 'p' */
 	bool force, verbose, json, no_data;
+	enum check_data data;
+	const char *backup;      /* NULL: none */
+	struct pool *pool;
+	bool quiet;              /* the look before a repair: findings are counted only */
+	uint64_t unsafe;         /* of these, errors that -p leaves alone */
 	bool bar_wanted;
 	struct cli_progress bar;
 	const char *phase;       /* that the bar shows */
@@ -44,13 +52,16 @@ static void
 help(void)
 {
 	printf("Usage: %s [OPTION]... POOL\n"
-	       "Check the pinfs pool in POOL, which must not be mounted.\n"
+	       "Check the pinfs pool in POOL, which must not be mounted, and repair it if asked to.\n"
 	       "\n"
 	       "  -n              check, change nothing (the default)\n"
-	       "  -y              check with nobody else using the pool; this version reports damage\n"
-	       "                  and repairs none\n"
-	       "  -p, -a          as -y, but leave out a pool that was cleanly unmounted (for boot)\n"
+	       "  -y              repair what is found\n"
+	       "  -p, -a          for boot: leave out a pool that was cleanly unmounted; repair only if\n"
+	       "                  nothing can be lost by it\n"
 	       "  -f              with -p: check it nevertheless\n"
+	       "      --backup FILE  before the first change, copy the pool to FILE, which must not exist\n"
+	       "      --data=HOW  with -y, content that does not match its checksum: mark (the default;\n"
+	       "                  reading it goes on failing), punch (it reads as zeroes), accept\n"
 	       "  -v              add figures\n"
 	       "  -C              show a progress bar (the default on a terminal)\n"
 	       "      --no-data   leave out the checksums of file content\n"
@@ -58,7 +69,8 @@ help(void)
 	       "      --help      show this\n"
 	       "      --version   show the version\n"
 	       "\n"
-	       "Exit status: 0 sound, 4 damage found, 8 could not check, 16 wrong usage, 32 cancelled.\n",
+	       "Exit status: 0 sound, 1 repaired, 4 damage is left, 8 could not check or repair,\n"
+	       "16 wrong usage, 32 cancelled.\n",
 	    prog);
 }
 
@@ -83,6 +95,10 @@ json_finding(const struct run *run, const struct check_finding *f)
 	cli_json_string(stdout, f->what);
 	fputs(", \"means\": ", stdout);
 	cli_json_string(stdout, f->means);
+	if (f->repair) {
+		fputs(", \"repair\": ", stdout);
+		cli_json_string(stdout, f->repair);
+	}
 	putchar('}');
 }
 
@@ -92,6 +108,9 @@ on_finding(void *arg, const struct check_finding *f)
 	static char line[20000]; /* findings come one at a time */
 	struct run *run = arg;
 
+	run->unsafe += f->error && !f->safe;
+	if (run->quiet)
+		return;
 	if (run->json) {
 		json_finding(run, f);
 	} else {
@@ -131,44 +150,136 @@ print_figures(const struct check_result *r)
 }
 
 static void
-json_end(const struct check_result *r, bool complete)
+json_end(const struct run *run, const struct check_result *r, const struct repair_result *rep, bool complete)
 {
-	printf("%s],\n  \"complete\": %s,\n  \"errors\": %llu,\n  \"infos\": %llu,\n"
+	printf("%s],\n  \"complete\": %s,\n  \"repaired\": %llu,\n  \"left\": %llu,\n  \"errors\": %llu,\n  \"infos\": %llu,\n"
 	    "  \"inodes\": %llu,\n  \"directories\": %llu,\n  \"orphans\": %llu,\n  \"tree_nodes\": %llu,\n"
 	    "  \"data_blocks\": %llu,\n  \"shared_blocks\": %llu,\n  \"verified_blocks\": %llu\n}\n",
-	    r->errors || r->infos ? "\n  " : "", complete ? "true" : "false", (unsigned long long)r->errors,
+	    run->findings ? "\n  " : "", complete ? "true" : "false", (unsigned long long)rep->repaired,
+	    (unsigned long long)rep->left, (unsigned long long)r->errors,
 	    (unsigned long long)r->infos, (unsigned long long)r->inodes, (unsigned long long)r->dirs,
 	    (unsigned long long)r->orphans, (unsigned long long)r->nodes,
 	    (unsigned long long)r->data_blocks, (unsigned long long)r->shared_blocks,
 	    (unsigned long long)r->verified_blocks);
 }
 
-static void
-print_summary(const struct run *run, const struct check_result *r)
+static const char *
+plural(uint64_t n)
 {
+	return n == 1 ? "" : "s";
+}
+
+static void
+print_summary(const struct run *run, const struct check_result *r, const struct repair_result *rep)
+{
+	const char *unchecked = run->no_data ? " (content not checked)" : "";
+
 	if (run->verbose)
 		print_figures(r);
-	if (r->errors == 0)
-		printf("%s: no damage found%s\n", run->path, run->no_data ? " (content not checked)" : "");
+	if (rep->repaired > 0 && rep->left == 0)
+		printf("%s: %llu error%s repaired%s\n", run->path, (unsigned long long)rep->repaired,
+		    plural(rep->repaired), unchecked);
+	else if (rep->repaired > 0)
+		printf("%s: %llu error%s repaired, %llu left\n", run->path, (unsigned long long)rep->repaired,
+		    plural(rep->repaired), (unsigned long long)rep->left);
+	else if (rep->left == 0)
+		printf("%s: no damage found%s\n", run->path, unchecked);
 	else
-		printf("%s: %llu error%s\n", run->path, (unsigned long long)r->errors, r->errors == 1 ? "" : "s");
+		printf("%s: %llu error%s\n", run->path, (unsigned long long)rep->left, plural(rep->left));
 }
 
 /* ---- the run --------------------------------------------------------------------- */
 
 static int
-check(struct run *run, struct pool *p)
+on_change(void *arg)
+{
+	struct run *run = arg;
+	int r;
+
+	cli_progress_end(&run->bar);
+	if (!run->backup) {
+		if (!run->json)
+			cli_error(prog, "repairing without a copy of the pool (--backup makes one)");
+		return 0;
+	}
+	run->phase = NULL;
+	r = cli_copy_pool(run->pool, run->backup, on_progress, run);
+	if (r < 0)
+		cli_error(prog, "%s: %s; nothing was changed", run->backup, strerror(-r));
+	return r;
+}
+
+/* May -p repair what there is? Findings are shown only if not: then there is nothing more to come. */
+static int
+may_preen(struct run *run, const struct check_options *opt, struct check_result *res)
+{
+	int r;
+
+	run->quiet = true;
+	r = check_pool(run->pool, opt, res);
+	run->quiet = false;
+	run->phase = NULL;
+	return r < 0 ? r : run->unsafe == 0;
+}
+
+static int
+check_or_repair(struct run *run, struct check_result *res, struct repair_result *rep)
 {
 	struct check_options opt = {
-		.no_data = run->no_data, .finding = on_finding, .progress = on_progress, .arg = run,
+		.no_data = run->no_data, .data = run->data, .finding = on_finding, .before_change = on_change,
+		.progress = on_progress, .arg = run,
 	};
+	bool repair = run->mode == 'y';
+	int r = 0;
+
+	memset(rep, 0, sizeof(*rep));
+	if (run->mode == 'p') {
+		r = may_preen(run, &opt, res);
+		repair = r > 0;
+		if (r < 0)
+			return r;
+	}
+	if (repair)
+		return repair_pool(run->pool, &opt, res, rep);
+	r = check_pool(run->pool, &opt, res);
+	rep->left = res->errors;
+	return r;
+}
+
+static int
+explain(const struct run *run, int r, const struct repair_result *rep)
+{
+	if (r == -ECANCELED) {
+		cli_error(prog, "cancelled; the check is not complete");
+		return EXIT_CANCELLED;
+	}
+	if (r == -ENOSPC)
+		cli_error(prog, "%s: no free blocks to repair it with", run->path);
+	else if (r < 0)
+		cli_error(prog, "%s: the %s could not be completed: %s", run->path, run->mode == 'n' ? "check" : "repair",
+		    strerror(-r));
+	if (r < 0 && rep->commits > 0)
+		cli_error(prog, "what is shown as repaired is; the pool can be repaired further");
+	if (r < 0)
+		return EXIT_OPERATION;
+	if (rep->left > 0 && run->mode == 'p')
+		cli_error(prog, "%s: a repair may lose something: copy the pool, and run fsck.pinfs -y", run->path);
+	if (rep->left > 0)
+		return EXIT_LEFT;
+	return rep->repaired > 0 ? EXIT_REPAIRED : EXIT_CLEAN;
+}
+
+static int
+check(struct run *run)
+{
+	struct repair_result rep;
 	struct root_block root;
 	struct check_result res;
 	char uuid[37];
 	int r;
 
-	pool_root(p, &root);
-	if (run->mode == 'p' && !run->force && (root.flags & ROOT_CLEAN)) {
+	pool_root(run->pool, &root);
+	if (run->mode == 'p' && !run->force && (root.flags & ROOT_CLEAN) && !pool_root_damage(run->pool)) {
 		if (run->json)
 			printf("{\"skipped\": \"clean\"}\n");
 		else
@@ -181,35 +292,22 @@ check(struct run *run, struct pool *p)
 		printf(",\n  \"uuid\": \"%s\",\n  \"transaction\": %llu,\n  \"findings\": [",
 		    cli_uuid(uuid, root.uuid), (unsigned long long)root.txn);
 	}
-	r = check_pool(p, &opt, &res);
+	r = check_or_repair(run, &res, &rep);
 	cli_progress_end(&run->bar);
 	if (run->json)
-		json_end(&res, r == 0);
+		json_end(run, &res, &rep, r == 0);
 	else if (r == 0)
-		print_summary(run, &res);
+		print_summary(run, &res, &rep);
 	fflush(stdout);
-	if (r == -ECANCELED) {
-		cli_error(prog, "cancelled; the check is not complete");
-		return EXIT_CANCELLED;
-	}
-	if (r < 0) {
-		cli_error(prog, "%s: the check could not be completed: %s", run->path, strerror(-r));
-		return EXIT_OPERATION;
-	}
-	if (res.errors == 0)
-		return EXIT_CLEAN;
-	if (run->mode != 'n')
-		cli_error(prog, "this version reports damage only, nothing was repaired");
-	return EXIT_LEFT;
+	return explain(run, r, &rep);
 }
 
 static int
 run_check(struct run *run)
 {
-	struct pool_options opt = { .flags = run->mode == 'n' ? POOL_RDONLY : 0, .domain = -1 };
+	struct pool_options opt = { .flags = POOL_MEND | (run->mode == 'n' ? POOL_RDONLY : 0), .domain = -1 };
 	struct pool_error err = { "" };
-	struct pool *p;
-	int r = pool_open(&p, run->path, &opt, &err);
+	int r = pool_open(&run->pool, run->path, &opt, &err);
 
 	if (r < 0) {
 		if (err.text[0])
@@ -219,8 +317,8 @@ run_check(struct run *run)
 		/* It is a pool, but none that can be used any more. */
 		return r == -EIO ? EXIT_LEFT : EXIT_OPERATION;
 	}
-	r = check(run, p);
-	pool_close(p);
+	r = check(run);
+	pool_close(run->pool);
 	return r;
 }
 
@@ -235,11 +333,29 @@ catch_signals(void)
 	sigaction(SIGTERM, &sa, NULL);
 }
 
+static int
+parse_data(const char *text, enum check_data *data)
+{
+	static const char *const names[] = {
+		[CHECK_DATA_MARK] = "mark", [CHECK_DATA_PUNCH] = "punch", [CHECK_DATA_ACCEPT] = "accept",
+	};
+
+	for (unsigned n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
+		if (strcmp(text, names[n]) == 0) {
+			*data = (enum check_data)n;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 int
 main(int argc, char **argv)
 {
-	enum { OPT_HELP = 256, OPT_VERSION, OPT_NO_DATA, OPT_JSON };
+	enum { OPT_HELP = 256, OPT_VERSION, OPT_NO_DATA, OPT_JSON, OPT_BACKUP, OPT_DATA };
 	static const struct option longopts[] = {
+		{ "backup", required_argument, NULL, OPT_BACKUP },
+		{ "data", required_argument, NULL, OPT_DATA },
 		{ "no-data", no_argument, NULL, OPT_NO_DATA },
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "help", no_argument, NULL, OPT_HELP },
@@ -247,6 +363,7 @@ main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct run run = { .bar_wanted = isatty(STDERR_FILENO) };
+	bool data_given = false;
 	int c, r;
 
 	while ((c = getopt_long(argc, argv, "nypafvC::", longopts, NULL)) != -1) {
@@ -279,6 +396,16 @@ main(int argc, char **argv)
 		case OPT_JSON:
 			run.json = true;
 			break;
+		case OPT_BACKUP:
+			run.backup = optarg;
+			break;
+		case OPT_DATA:
+			if (parse_data(optarg, &run.data) < 0) {
+				cli_usage_error(prog, "--data: mark, punch or accept, not '%s'", optarg);
+				return EXIT_USAGE;
+			}
+			data_given = true;
+			break;
 		case OPT_HELP:
 			help();
 			return EXIT_CLEAN;
@@ -286,12 +413,20 @@ main(int argc, char **argv)
 			cli_version(prog);
 			return EXIT_CLEAN;
 		default:
-			cli_usage_error(prog, "the options are -n, -y, -p, -f, -v, -C, --no-data and --json");
+			cli_usage_error(prog, "the options are -n, -y, -p, -f, -v, -C, --backup, --data, --no-data and --json");
 			return EXIT_USAGE;
 		}
 	}
 	if (!run.mode)
 		run.mode = 'n';
+	if (run.mode == 'n' && run.backup) {
+		cli_usage_error(prog, "--backup goes with -y or -p: without them nothing is changed");
+		return EXIT_USAGE;
+	}
+	if (data_given && (run.mode != 'y' || run.no_data)) {
+		cli_usage_error(prog, "--data goes with -y, and not with --no-data");
+		return EXIT_USAGE;
+	}
 	if (argc == optind) {
 		cli_usage_error(prog, "which POOL? name the file or device");
 		return EXIT_USAGE;

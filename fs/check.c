@@ -202,7 +202,8 @@ ck_report(struct ck *c, enum check_code code, uint64_t ino, uint64_t offset, pbl
     ...)
 {
 	struct check_finding f = { .code = code, .error = !codes[code].info, .ino = ino, .offset = offset,
-		.block = block, .means = codes[code].means };
+		.block = block, .means = codes[code].means,
+		.safe = codes[code].class == CLASS_LINKS || codes[code].class == CLASS_ROOT };
 	char path[PATH_BYTES_MAX], what[512];
 	va_list ap;
 
@@ -370,7 +371,7 @@ ck_run(struct ck *c, struct pool *p, const struct check_options *opt, struct che
 		return -ENOMEM;
 	r = ck_tree(c);
 	/* Above a damaged tree nothing is as it looks. */
-	if (r < 0 || (c->fix && res->errors > 0))
+	if (r < 0 || (c->fix && c->uncounted))
 		return r;
 	r = ck_names(c);
 	if (r == 0)

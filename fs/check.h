@@ -62,6 +62,7 @@ const char *check_code_name(enum check_code code);
 struct check_finding {
 	enum check_code code;
 	bool error;         /* damage; else a remark */
+	bool safe;          /* can be repaired with nothing lost */
 	uint64_t ino;       /* INO_NONE: no inode's business */
 	const char *path;   /* of the inode, as its bytes are; NULL: not known */
 	uint64_t offset;    /* bytes in the file, or CHECK_NOWHERE */
@@ -84,6 +85,8 @@ struct check_options {
 	unsigned threads;   /* for CRCs; 0: as many as there are processors, 2 at least */
 	/* Called for each finding, by one thread at a time, not always the same. */
 	void (*finding)(void *arg, const struct check_finding *f);
+	/* repair_pool: called once, before the first change; an error ends the repair. NULL is allowed. */
+	int (*before_change)(void *arg);
 	/* Called by the thread that called check_pool; nonzero cancels. NULL is allowed. */
 	int (*progress)(void *arg, const char *phase, uint64_t done, uint64_t total);
 	void *arg;

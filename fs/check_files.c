@@ -34,7 +34,7 @@ struct file {
 	uint64_t ino;            /* INO_NONE: none yet */
 	struct ck_inode *in;     /* NULL: it has no inode item */
 	bool sound;              /* its inode item is: size and blocks can be compared */
-	bool lost;               /* reported as without inode */
+	bool lost;               /* it has items nevertheless */
 	bool entries, nocsum;    /* what there is without an inode */
 	struct inode_attr attr;
 	uint64_t size, nblocks;
@@ -98,6 +98,7 @@ end_lost_file(struct ck *c, struct file *f)
 {
 	struct inode_item item;
 
+	ck_report(c, CHECK_NO_INODE, f->ino, CHECK_NOWHERE, CHECK_NOWHERE, "items of an inode that does not exist");
 	if (f->ino == INO_ROOT)
 		return; /* made with the names */
 	if (f->entries)
@@ -466,11 +467,7 @@ files_item(struct ck *c, void *arg, struct tree_key key, const void *value, size
 		return 0;
 	if (ino != f->ino)
 		begin_file(c, f, ino);
-	if (!f->in && !f->lost) {
-		f->lost = true;
-		ck_report(c, CHECK_NO_INODE, ino, CHECK_NOWHERE, CHECK_NOWHERE,
-		    "items of an inode that does not exist");
-	}
+	f->lost = !f->in;
 	switch (tree_key_type(key)) {
 	case ITEM_INODE:
 		if (key.lo == 0)

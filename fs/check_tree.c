@@ -161,6 +161,7 @@ visit_node(void *arg, const struct tree_walk_node *wn)
 
 		leaf_item(wn->node, i, &key, &value, &len);
 		if (s->any && tree_key_cmp(s->last, key) >= 0) {
+			c->uncounted = true;
 			ck_report(c, CHECK_KEY_ORDER, INO_NONE, CHECK_NOWHERE, wn->block,
 			    "item %u (%llx %llx) is not above the one before (%llx %llx)", i,
 			    (unsigned long long)key.hi, (unsigned long long)key.lo,
@@ -183,5 +184,8 @@ ck_tree(struct ck *c)
 
 	for (unsigned slot = 0; slot < ROOT_SLOTS; slot++)
 		check_slot(c, slot);
+	if (pool_root_damage(c->pool))
+		ck_report(c, CHECK_COUNTER, INO_NONE, CHECK_NOWHERE, CHECK_NOWHERE, "the root block can't be right: %s",
+		    pool_root_damage(c->pool));
 	return tree_walk(c->pool, visit_node, &s);
 }

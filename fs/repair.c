@@ -790,7 +790,10 @@ step(struct pool *p, const struct check_options *opt, struct check_result *res, 
 		rep->left = tell(fix, opt, CLASSES, first, true);
 	} else if (r == 0) {
 		*data_done |= class == CLASS_DATA;
-		r = change(&c, class);
+		if (first && opt->before_change)
+			r = opt->before_change(opt->arg);
+		if (r == 0)
+			r = change(&c, class);
 		if (r == 0) {
 			rep->repaired += tell(fix, opt, class, first, false);
 			rep->commits++;

@@ -48,11 +48,15 @@ chunks_populated(void *arg, pblk_t start, uint64_t n)
 /* ---- opening and closing -------------------------------------------------- */
 
 static int
-read_root(struct pool *p, const char *path, struct pool_error *err)
+read_root(struct pool *p, const char *path, bool mend, struct pool_error *err)
 {
 	const char *why;
 	int ret = root_read(p->base, p->file.bytes >> BLK_SHIFT, &p->root, &why);
 
+	if (ret == -EIO && mend && p->root.txn > 0 && root_mend(&p->root, p->file.bytes >> BLK_SHIFT) == 0) {
+		p->root_damage = why;
+		ret = 0;
+	}
 	if (ret < 0) {
 		pool_error_set(err, "%s: %s", path, why);
 		return ret;
@@ -135,7 +139,7 @@ pool_open(struct pool **out, const char *path, const struct pool_options *opt, s
 		p->path = realpath(path, NULL);
 		if (!p->path)
 			p->path = strdup(path);
-		ret = p->path ? read_root(p, path, err) : -ENOMEM;
+		ret = p->path ? read_root(p, path, opt->flags & POOL_MEND, err) : -ENOMEM;
 	}
 	if (ret == 0)
 		ret = make_parts(p, opt);
@@ -230,6 +234,12 @@ struct alloc *
 pool_alloc(struct pool *p)
 {
 	return p->alloc;
+}
+
+const char *
+pool_root_damage(struct pool *p)
+{
+	return txn_commits(p) == 0 ? p->root_damage : NULL;
 }
 
 void

@@ -22,6 +22,7 @@ struct pool;
 
 enum {
 	POOL_RDONLY = 1,  /* map read-only, shared lock: fsck -n, dump */
+	POOL_MEND = 2,    /* put up with wrong figures in the root: fsck. The next commit writes better ones */
 };
 
 struct pool_options {
@@ -69,6 +70,8 @@ const char *pool_path(const struct pool *p);
 bool pool_readonly(const struct pool *p);
 struct domain *pool_domain(struct pool *p);
 struct alloc *pool_alloc(struct pool *p);
+/* POOL_MEND: what is wrong with the root on the medium, NULL if nothing is (any more). */
+const char *pool_root_damage(struct pool *p);
 /* The root as of the last commit, or as of mount. */
 void pool_root(struct pool *p, struct root_block *out);
 /* Counters as of the open transaction. */

@@ -40,6 +40,7 @@ struct pool {
 	/* The last root that is durable. Only root_write (by whoever holds LOCK_COMMIT) changes it, under
 	 * root_lock; so the committer may read it without, everybody else uses pool_root(). */
 	struct root_block root;
+	const char *root_damage; /* POOL_MEND: what was wrong with the one on the medium */
 	struct mtx root_lock;    /* LOCK_LEAF */
 	struct txn_state *txn;
 	struct held *held;       /* held.c */
@@ -68,6 +69,8 @@ pool_addr(const struct pool *p, pblk_t blk)
 int root_read(const void *base, uint64_t file_blocks, struct root_block *out, const char **why);
 /* What tells the nodes of this pool from those of another, or of one that was here before. */
 uint32_t root_node_owner(const struct root_block *r);
+/* Of a root that root_read refused: figures that can't be true become some that can. -EIO: there is more to it. */
+int root_mend(struct root_block *r, uint64_t file_blocks);
 /* Fill in r's CRC and commit time and store it into its slot, durable with a barrier; then it is
  * p->root. r->txn tells the slot. -EIO: the slot may hold anything, p->root is as before. */
 int root_write(struct pool *p, struct root_block *r);

@@ -62,6 +62,19 @@ judge(const struct root_block *r, uint64_t file_blocks)
 }
 
 int
+root_mend(struct root_block *r, uint64_t file_blocks)
+{
+	if (r->next_ino <= INO_ROOT || r->next_ino > INO_MAX + 1)
+		r->next_ino = INO_ROOT + 1;
+	if (r->data_blocks >= r->nblocks)
+		r->data_blocks = 0;
+	if (r->node_blocks >= r->nblocks)
+		r->node_blocks = 0;
+	r->label[sizeof(r->label) - 1] = '\0';
+	return judge(r, file_blocks) ? -EIO : 0;
+}
+
+int
 root_read(const void *base, uint64_t file_blocks, struct root_block *out, const char **why)
 {
 	struct root_block slot[ROOT_SLOTS];

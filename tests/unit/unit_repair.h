@@ -30,7 +30,7 @@ static inline int
 unit_try_repair(const char *path, enum check_data data, struct unit_told *told, struct repair_result *rep)
 {
 	struct check_options opt = { .data = data, .finding = unit_tell, .arg = told, .threads = 1 };
-	struct pool_options po = { .domain = -1 };
+	struct pool_options po = { .flags = POOL_MEND, .domain = -1 };
 	struct check_result res;
 	struct pool_error err;
 	struct pool *p;
