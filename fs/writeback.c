@@ -250,6 +250,7 @@ writeback_take(struct writeback *wb, struct inode *i, const struct wb_want *want
 		r = take_content(wb, want);
 	}
 	mtx_lock(&i->attr_lock);
+	wb->durable_size = i->durable_size;
 	wb->store = wb->nruns > 0 || (reg && wb->size != i->durable_size) || (i->attr_dirty && want->times);
 	wb->txn = i->last_fsync_txn;
 	mtx_unlock(&i->attr_lock);
@@ -723,7 +724,8 @@ writeback_apply(struct writeback *wb, struct txn *t)
 		run_failed(wb, &wb->run[k]);
 	if (r == 0 && inode_is_reg(i)) {
 		mtx_lock(&i->attr_lock);
-		i->durable_size = wb->size;
+		/* A dax write may have mapped blocks behind the end since it was taken. */
+		i->durable_size = i->durable_size == wb->durable_size ? wb->size : max_of(wb->size, i->durable_size);
 		mtx_unlock(&i->attr_lock);
 	}
 	t->flags &= ~(unsigned)TXN_PREPAID;

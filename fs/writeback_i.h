@@ -41,6 +41,7 @@ struct writeback {
 	uint32_t *csums;
 	uint64_t skipped;      /* blocks that pins had left out */
 	uint64_t size;         /* of the file, when it was taken */
+	uint64_t durable_size; /* likewise */
 	uint64_t shared;       /* credits that were asked for reference counts */
 	uint64_t txn;          /* what has to be committed; set by apply, or by take if there is nothing to do */
 	bool store;            /* even if no run was taken: the inode's item has to be written */

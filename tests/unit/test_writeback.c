@@ -98,6 +98,32 @@ write_meanwhile(struct file *f, enum writeback_point at)
 	}
 }
 
+static void
+append_meanwhile(struct file *f, enum writeback_point at)
+{
+	if (at == WRITEBACK_TAKEN)
+		fill(f, 3 * BLK, 2 * BLK, 'x');
+}
+
+/* A dax write maps its blocks at once: the size that a writeback took before must not come back over it. */
+START_TEST(test_dax_write_during_writeback)
+{
+	const char *path = unit_mkpool(8);
+	struct fs *fs = unit_mount_quiet(path);
+	struct file *f = unit_file(fs, "f", O_RDWR);
+
+	ck_assert_ok(fs_setflags(fs, f->inode, INODE_FL_DAX, 0, &unit_cred));
+	fill(f, 0, 3 * BLK, 'x');
+	hook_set(f, append_meanwhile);
+	sync_file(fs, f);
+	hook_set(NULL, NULL);
+	unit_crash_expect(path, "f", 5 * BLK, 'x');
+	fs_release(f);
+	ck_assert_ok(fs_umount(fs));
+	unit_check(path);
+}
+END_TEST
+
 START_TEST(test_write_during_writeback)
 {
 	const char *path = unit_mkpool(8);
@@ -683,6 +709,7 @@ main(void)
 
 	tcase_add_test(t, test_image_is_last_fsync);
 	tcase_add_test(t, test_write_during_writeback);
+	tcase_add_test(t, test_dax_write_during_writeback);
 	tcase_add_test(t, test_truncate_during_writeback);
 	tcase_add_test(t, test_holes_and_preallocation);
 	tcase_add_test(t, test_failed_writeback);
