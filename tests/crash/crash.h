@@ -73,6 +73,9 @@ struct record {
 	unsigned begun, ended; /* operations */
 	unsigned killed_begun, killed_ended;
 	bool root_flushed;
+	/* Called after each event, when nothing of the record is held; NULL: nobody. */
+	void (*event_hook)(void *arg, enum domain_event event, uint64_t off);
+	void *event_arg;
 	pthread_mutex_t lock;  /* not one of pmem/lock.h: it may be taken under any of those */
 };
 
@@ -120,6 +123,7 @@ struct seen_file {
 	uint64_t ino;
 	uint64_t meta;          /* hash of its names and attributes */
 	bool reg, dax;
+	bool written;           /* its content has been written back as it is; run.c sets it */
 	uint64_t size;
 	size_t at;              /* of its content in look.bytes */
 };
@@ -144,6 +148,7 @@ look_data(const struct look *l, const struct seen_file *f)
 {
 	return l->bytes + f->at;
 }
+bool look_same(const struct look *a, const struct seen_file *fa, const struct look *b, const struct seen_file *fb);
 
 /* ---- running a sequence ---------------------------------------------------------------- */
 
@@ -152,6 +157,8 @@ struct promise {
 	bool all;               /* everything that was done before is durable */
 	uint64_t ino;           /* this file's content is, and its names and attributes; 0: none */
 	uint64_t data_ino;      /* this file's content is, nothing else */
+	uint64_t moved[2];      /* the durable content of these files has changed without a writeback of what they
+	                           have now: clone, collapse, insert; if it is two, of both or none: exchange */
 	uint64_t with_names;    /* whoever sees the names as of now, sees this file's content as of now or later */
 };
 
@@ -162,7 +169,8 @@ struct held {
 	uint64_t pin;           /* 0: none */
 };
 
-enum { HELD_MAX = 8 };
+enum { HELD_MAX = 8, TAKEN_MAX = 16 };
+#define INO_ALL UINT64_MAX
 
 struct run {
 	struct fs *fs;
@@ -175,10 +183,29 @@ struct run {
 	struct look look[OPS_MAX + 1];           /* after operation k; [0]: at the start */
 	struct promise promise[OPS_MAX + 1];
 	unsigned durable_names[OPS_MAX + 1];     /* when k has returned names are at least as of this operation */
+	/* Files whose content operation k has written back, as it was before or after it; the last one may be INO_ALL. */
+	uint64_t taken[OPS_MAX + 1][TAKEN_MAX];
+	unsigned ntaken[OPS_MAX + 1];
+
+	/* An operation is done by another thread while an fsync or sync is on its way: at the meet_at-th point
+	 * where that can be; 0: never. */
+	unsigned meet_at, meet_points;
+	unsigned syncing;                        /* the operation that is on its way; 0: none */
+	bool met;                                /* the one behind it was begun */
+	bool mixed[OPS_MAX + 1];                 /* k was met, and there were pins: snapshots are by block then */
+	pthread_t meeting;
+	bool meeting_joined;
 
 	struct held held[HELD_MAX];
 	unsigned nheld;
 	unsigned stamp;                          /* makes contents differ */
+	const char *why;                         /* what was wrong after a restart; NULL: nothing */
+};
+
+enum op_kind {
+	OP_PLAIN,
+	OP_SYNCS,               /* shows the same before and after */
+	OP_QUIET,               /* may be done while another one syncs: it waits for nothing */
 };
 
 struct op_def {
@@ -188,6 +215,7 @@ struct op_def {
 	const char *a, *b;      /* names */
 	uint64_t off, len;
 	int mode;
+	enum op_kind kind;
 };
 extern const struct op_def ops[];
 extern const unsigned nops;
@@ -210,8 +238,10 @@ void run_free(struct run *r);
 
 /* ---- judging ------------------------------------------------------------------------------ */
 
-/* NULL, or what is wrong with the image in the file, in a static buffer. use: write to it, too.
+/* NULL, or what is wrong, in a static buffer: with what was seen, if begun and ended are the newest operations that
+ * had; and with the image in the file. use: write to it, too.
  * *stored: the file may have been stored to. verbose: print what the image shows, and what it may. */
+const char *judge_look(const struct run *r, const struct look *image, unsigned begun, unsigned ended);
 const char *judge(const struct run *r, const char *path, unsigned begun, unsigned ended, bool use,
     bool *stored, bool verbose);
 

@@ -5,8 +5,8 @@
  * 2. Names and attributes are all as they were after one operation j, which is not older than what was promised
  *    to be durable and not newer than the operation that was running. So operations on names are whole or absent,
  *    and none is there without those before it.
- * 3. The content of each file is as it was after one operation k, whole: not newer than j, because writebacks
- *    enter the same transactions, and not older than what was promised for that file.
+ * 3. The content of each file is as it was after one operation k, whole, and has been taken by a writeback: not newer
+ *    than j, because writebacks enter the same transactions, and not older than what was promised for that file.
  * 4. A dax file, which is stored to in place, has in each eight bytes what it had after one of these operations.
  * 5. Sometimes: it can be written to, and is sound after that.
  */
@@ -92,8 +92,7 @@ is_version(const struct run *r, const struct look *image, const struct seen_file
 {
 	const struct seen_file *v = look_find(&r->look[k], f->ino);
 
-	return v && v->reg && v->size == f->size
-	    && memcmp(look_data(&r->look[k], v), look_data(image, f), f->size) == 0;
+	return v && v->written && look_same(&r->look[k], v, image, f);
 }
 
 static uint64_t
@@ -132,6 +131,17 @@ is_mixture(const struct run *r, const struct look *image, const struct seen_file
 	return true;
 }
 
+/* A writeback copies what is pinned for write block by block, and the operation that came in between may have changed
+ * some of them. */
+static bool
+is_mixed(const struct run *r, const struct look *image, const struct seen_file *f, unsigned from, unsigned to)
+{
+	for (unsigned k = from; k < to; k++)
+		if (r->mixed[k] && is_mixture(r, image, f, k, k + 1))
+			return true;
+	return false;
+}
+
 static const char *
 judge_content(const struct run *r, const struct look *image, unsigned j, unsigned begun, unsigned ended)
 {
@@ -148,17 +158,50 @@ judge_content(const struct run *r, const struct look *image, unsigned j, unsigne
 		if (!f->dax)
 			while (k > least && !is_version(r, image, f, k))
 				k--;
-		if (f->dax || !is_version(r, image, f, k))
+		if (f->dax || !(is_version(r, image, f, k) || is_mixed(r, image, f, least, begun)))
 			return because("inode %llu: its content is not what it was after any of the operations %u to %u",
 			    (unsigned long long)f->ino, least, f->dax ? begun : max_of(j, least));
 	}
 	return NULL;
 }
 
+/* The image has f's content of some operation in [from, to]. */
+static bool
+shows(const struct run *r, const struct look *image, uint64_t ino, unsigned from, unsigned to)
+{
+	const struct seen_file *f = look_find(image, ino);
+
+	for (unsigned k = from; f && k <= to; k++)
+		if (is_version(r, image, f, k))
+			return true;
+	return false;
+}
+
+/* Two files that have exchanged content have both done it, or none has. */
+static const char *
+judge_exchanges(const struct run *r, const struct look *image, unsigned j)
+{
+	for (unsigned k = 1; k <= j; k++) {
+		uint64_t a = r->promise[k].moved[0], b = r->promise[k].moved[1];
+		bool old_a, old_b, new_a, new_b;
+
+		if (!b)
+			continue;
+		old_a = shows(r, image, a, 0, k - 1);
+		old_b = shows(r, image, b, 0, k - 1);
+		new_a = shows(r, image, a, k, j);
+		new_b = shows(r, image, b, k, j);
+		if ((old_a && !new_a && new_b && !old_b) || (old_b && !new_b && new_a && !old_a))
+			return because("inodes %llu and %llu: one has the content from before operation %u, %s, one that from after it",
+			    (unsigned long long)a, (unsigned long long)b, k, r->op[k]->name);
+	}
+	return NULL;
+}
+
 /* ---- the whole ---------------------------------------------------------------------------------- */
 
-static const char *
-compare(const struct run *r, const struct look *image, unsigned begun, unsigned ended)
+const char *
+judge_look(const struct run *r, const struct look *image, unsigned begun, unsigned ended)
 {
 	unsigned least = r->durable_names[ended];
 	const char *why = NULL;
@@ -169,6 +212,8 @@ compare(const struct run *r, const struct look *image, unsigned begun, unsigned 
 			continue;
 		found = true;
 		why = judge_content(r, image, j, begun, ended);
+		if (!why)
+			why = judge_exchanges(r, image, j);
 		if (!why)
 			return NULL;
 	}
@@ -233,7 +278,7 @@ judge(const struct run *r, const char *path, unsigned begun, unsigned ended, boo
 	if (image.error)
 		why = because("%s", image.what);
 	else
-		why = compare(r, &image, begun, ended);
+		why = judge_look(r, &image, begun, ended);
 	if (!use || why) {
 		fs_abandon(fs);
 		return why;

@@ -84,6 +84,13 @@ look_find(const struct look *l, uint64_t ino)
 	return NULL;
 }
 
+bool
+look_same(const struct look *a, const struct seen_file *fa, const struct look *b, const struct seen_file *fb)
+{
+	return fa->reg && fb->reg && fa->size == fb->size
+	    && memcmp(look_data(a, fa), look_data(b, fb), fa->size) == 0;
+}
+
 static void
 look_xattrs(struct walk *w, struct inode *i, uint64_t *h)
 {

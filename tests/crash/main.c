@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which sequences are run, in which processes, and what is done with an image that fails.
  *
- * Sequences are numbered: first the scenarios below, then each operation alone, then in turns one of
- * two operations and one of three or four, both in an order that the seed decides until all have been. A process
+ * Sequences are numbered: first the scenarios below, then each operation alone, then in turns a scenario in which the
+ * daemon is killed or another thread meets an fsync, one each time at another point; an fsync that is met; two
+ * operations; three or four. The last three come in an order that the seed decides, until all have been. A process
  * takes every n-th of them, for each domain; it has a pool to run on and one for the images, and
  * nothing to do with the others, so that a crash or a hang is that of one image, whose number stands in memory
  * shared with the parent.
@@ -32,6 +33,8 @@
 #define FAILURES_MAX 8u
 #define LONGEST 4u
 #define KILL_EVENTS 40u
+#define MEET_POINTS 10u
+#define MEET_POINTS_ONE 5u   /* of one fsync */
 #define TEXT 512
 
 static const char *const scenarios[] = {
@@ -51,6 +54,9 @@ static const char *const scenarios[] = {
 	"create-c,fill-c,fill-b,fsync-c,write-a,fsync-a,unlink-c,write-a,fsync-a,append-b,sync",
 	"create-c,fill-c,fill-b,sync,patch-a,fsync-a,bigxattr-b,sync,empty-b,sync,append-b,fsync-b",
 	"create-c,fill-c,fill-b,fill-c,fsync-b,pin-a,store-a,fsync-a,write-x,fsync-x,unlink-b,sync",
+	/* what comes in between while something is written back and committed */
+	"write-a,fsync-a,write-a,sync,patch-a,fsync-a,append-b,fsync-b,write-a,fsync-a,cut-a,sync,zero-a",
+	"write-a,sync,write-x,append-b,sync,append-x,write-x,fsync-x,cut-x,write-a,sync,unlink-a",
 	/* clones and what is written to them */
 	"clone-a-b,write-a,fsync-a,append-b,sync,unlink-a,sync,clone-b-a",
 	"clone-a-b,clone-b-a,patch-a,sync,punch-a,fsync-a,cut-a,sync",
@@ -65,6 +71,9 @@ static const char *const scenarios[] = {
 	"write-x,fsync-x,write-x,write-x,fsync-x,append-x,fsync-x,cut-x,append-x,fsync-x",
 	"alloc-x,append-x,write-x,fsync-x,store-x,fsync-x,close,write-x,fsync-x",
 	"write-x,unlink-x,sync,write-a,fsync-a,write-c,create-c,write-c,fsync-c",
+	/* moved without a copy */
+	"write-a,collapse-a,fsync-b,append-b,insert-a,fsync-b,patch-a,swap-a-b,write-x,fsync-x,sync",
+	"store-a,insert-a,store-a,swap-a-b,append-b,fsync-b,collapse-a,unpin-a,sync,swap-a-b,fsync-a",
 	/* preallocated blocks, holes, and the end of the file */
 	"alloc-a,patch-a,fsync-a,zero-a,fsync-a,punch-a,grow-a,fsync-a,cut-a,grow-a,fsync-a",
 	"grow-a,fsync-a,alloc-a,fdatasync-a,write-a,fdatasync-a,cut-a,fsync-a",
@@ -82,7 +91,7 @@ struct options {
 	uint64_t images, seconds, seed;
 	int domain;             /* -1: both */
 	enum plant plant;
-	unsigned kill;
+	unsigned kill, meet;
 	struct image_id only;
 	bool only_one, progress;
 };
@@ -113,6 +122,7 @@ struct worker {
 	char pool_path[300], image_path[300];
 	char sequence[TEXT];
 	unsigned kill;          /* the daemon, after so many events; 0: not */
+	unsigned meet;          /* an operation comes into another, at that point; 0: not */
 };
 
 void
@@ -163,40 +173,91 @@ shuffled(uint64_t i, uint64_t n, uint64_t seed)
 	return (uint64_t)(((unsigned __int128)i * step + calm_random(&rng)) % n);
 }
 
+/* The operations of a kind; how many. */
+static unsigned
+kinds(const struct op_def *of[OPS_MAX], enum op_kind kind)
+{
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < nops; k++)
+		if (ops[k].kind == kind)
+			of[n++] = &ops[k];
+	return n;
+}
+
 static void
-spell(char *to, size_t size, uint64_t code, unsigned length)
+spell(char to[TEXT], uint64_t code, unsigned length)
 {
 	size_t at = 0;
 
 	for (unsigned k = 0; k < length; k++, code /= nops)
-		at += (size_t)snprintf(to + at, size - at, "%s%s", k ? "," : "", ops[code % nops].name);
+		at += (size_t)snprintf(to + at, TEXT - at, "%s%s", k ? "," : "", ops[code % nops].name);
+}
+
+/* The code-th sequence of an operation, an fsync or sync, and one that may come into that. */
+static void
+spell_meeting(char to[TEXT], uint64_t code)
+{
+	const struct op_def *sync[OPS_MAX], *quiet[OPS_MAX];
+	unsigned nsync = kinds(sync, OP_SYNCS), nquiet = kinds(quiet, OP_QUIET);
+
+	snprintf(to, TEXT, "%s,%s,%s", ops[code % nops].name, sync[code / nops % nsync]->name,
+	    quiet[code / nops / nsync % nquiet]->name);
+}
+
+/* One number in three of those from 1 on, which may be too large to be reached. */
+static unsigned
+one_in_three(uint64_t hash, unsigned most)
+{
+	calm_random(&hash);
+	return hash % 3 ? 0 : 1 + (unsigned)(hash / 3 % most);
 }
 
 /* False: there are no more. */
 static bool
-sequence(uint64_t number, uint64_t seed, char *to, size_t size)
+sequence(struct worker *w, uint64_t number)
 {
-	uint64_t n2 = power(nops, 2), n3 = power(nops, 3), n4 = power(nops, LONGEST), i;
+	const struct op_def *some[OPS_MAX];
+	uint64_t seed = w->opt->seed, n2 = power(nops, 2), n3 = power(nops, 3), n4 = power(nops, LONGEST);
+	uint64_t nmeetings = (uint64_t)nops * kinds(some, OP_SYNCS) * kinds(some, OP_QUIET) * MEET_POINTS_ONE;
+	uint64_t i, round = 0;
 
+	w->kill = w->meet = 0;
 	if (number < NSCENARIOS) {
-		snprintf(to, size, "%s", scenarios[number]);
+		snprintf(w->sequence, TEXT, "%s", scenarios[number]);
 		return true;
 	}
 	number -= NSCENARIOS;
 	if (number < nops) {
-		spell(to, size, number, 1);
+		spell(w->sequence, number, 1);
 		return true;
 	}
 	number -= nops;
-	if (number < 2 * n2 && number % 2 == 0) {
-		spell(to, size, shuffled(number / 2, n2, seed), 2);
+	i = number / 4;
+	switch (number % 4) {
+	case 0:
+		snprintf(w->sequence, TEXT, "%s", scenarios[i % NSCENARIOS]);
+		round = i / NSCENARIOS;
+		*(round % 2 ? &w->kill : &w->meet) = 1 + (unsigned)(round / 2 % KILL_EVENTS);
 		return true;
+	case 1:
+		i = shuffled(i % nmeetings, nmeetings, seed);
+		spell_meeting(w->sequence, i / MEET_POINTS_ONE);
+		w->meet = 1 + (unsigned)(i % MEET_POINTS_ONE);
+		return true;
+	case 2:
+		i = shuffled(i % n2, n2, seed);
+		spell(w->sequence, i, 2);
+		break;
+	default:
+		if (i >= n3 + n4)
+			return false;
+		i = shuffled(i, n3 + n4, seed);
+		spell(w->sequence, i < n3 ? i : i - n3, i < n3 ? 3 : LONGEST);
+		break;
 	}
-	i = number < 2 * n2 ? number / 2 : number - n2;
-	if (i >= n3 + n4)
-		return false;
-	i = shuffled(i, n3 + n4, seed);
-	spell(to, size, i < n3 ? i : i - n3, i < n3 ? 3 : LONGEST);
+	w->kill = one_in_three(number, KILL_EVENTS);
+	w->meet = one_in_three(~number, MEET_POINTS);
 	return true;
 }
 
@@ -258,9 +319,20 @@ name_image(struct worker *w, struct image_id id)
 
 	w->place->id = id;
 	snprintf(w->place->command, sizeof(w->place->command),
-	    "tests/crash/crash --seed %llu --per-interval %u%s%s --domain %s --kill %u --ops %s --image %u.%u",
+	    "tests/crash/crash --seed %llu --per-interval %u%s%s --domain %s --kill %u --meet %u --ops %s --image %u.%u",
 	    (unsigned long long)o->seed, o->per_interval, o->plant ? " --plant " : "", o->plant ? plants[o->plant] : "",
-	    domain_name(w->run.domain), w->kill, w->sequence, id.interval, id.number);
+	    domain_name(w->run.domain), w->kill, w->meet, w->sequence, id.interval, id.number);
+}
+
+static void
+failed(struct worker *w, unsigned ended, const char *why)
+{
+	printf("FAILED after %s of %s: %s\n%s\n", ended ? w->run.op[ended]->name : "the mount", w->sequence, why,
+	    w->place->command);
+	keep(w, why);
+	fflush(stdout);
+	if (__atomic_add_fetch(&w->shared->failures, 1, __ATOMIC_RELAXED) >= FAILURES_MAX)
+		__atomic_store_n(&w->shared->stop, true, __ATOMIC_RELAXED);
 }
 
 static int
@@ -280,12 +352,7 @@ on_image(void *arg, struct image_id id, unsigned begun, unsigned ended, bool *st
 		__atomic_store_n(&s->stop, true, __ATOMIC_RELAXED);
 	if (why) {
 		*stored = true;
-		printf("FAILED after %s of %s: %s\n%s\n", ended ? w->run.op[ended]->name : "the mount",
-		    w->sequence, why, w->place->command);
-		keep(w, why);
-		fflush(stdout);
-		if (__atomic_add_fetch(&s->failures, 1, __ATOMIC_RELAXED) >= FAILURES_MAX)
-			__atomic_store_n(&s->stop, true, __ATOMIC_RELAXED);
+		failed(w, ended, why);
 		return 1; /* one of a sequence will do */
 	}
 	return __atomic_load_n(&s->stop, __ATOMIC_RELAXED);
@@ -309,14 +376,6 @@ text_hash(const char *text, uint64_t seed)
 	return seed;
 }
 
-/* One in three has one, which may lie behind its end. */
-static unsigned
-kill_point(uint64_t hash)
-{
-	calm_random(&hash);
-	return hash % 3 ? 0 : 1 + (unsigned)(hash / 3 % KILL_EVENTS);
-}
-
 static void
 one_sequence(struct worker *w, enum domain_kind domain)
 {
@@ -327,10 +386,14 @@ one_sequence(struct worker *w, enum domain_kind domain)
 		die(w->sequence, EINVAL);
 	w->run.domain = domain;
 	copy_pages(w->pool, w->base);
-	w->kill = o->sequence ? o->kill : kill_point(hash);
+	w->run.meet_at = w->meet;
 	record_start(&w->rec, domain == DOMAIN_PMEM, o->plant, (unsigned)(hash % 16), w->kill);
 	name_image(w, (struct image_id){ 0, 0 });
 	run_sequence(&w->run);
+	if (w->run.why) {
+		failed(w, w->rec.ended, w->run.why);
+		return;
+	}
 	w->replay.pages = domain == DOMAIN_PAGECACHE;
 	w->replay.seed = hash;
 	replay(&w->replay, &w->rec, w->base);
@@ -398,10 +461,13 @@ worker_main(const struct options *o, struct shared *s, unsigned index)
 		die("worker", ENOMEM);
 	worker_start(w, o, s, index);
 	for (uint64_t n = index; !__atomic_load_n(&s->stop, __ATOMIC_RELAXED); n += o->jobs) {
-		if (o->sequence)
+		if (o->sequence) {
 			snprintf(w->sequence, sizeof(w->sequence), "%s", o->sequence);
-		else if (!sequence(n, o->seed, w->sequence, sizeof(w->sequence)))
+			w->kill = o->kill;
+			w->meet = o->meet;
+		} else if (!sequence(w, n)) {
 			break;
+		}
 		for (unsigned k = 0; k < 2 && !__atomic_load_n(&s->stop, __ATOMIC_RELAXED); k++)
 			if (o->domain < 0 || o->domain == (int)domains[k])
 				one_sequence(w, domains[k]);
@@ -520,6 +586,7 @@ usage(void)
 	    "  --ops A,B,...      this sequence only; --list tells what there is\n"
 	    "  --image I.N        with --ops and --domain: this image only, and what it shows\n"
 	    "  --kill N           with --ops: kill the daemon after N stores, flushes and barriers\n"
+	    "  --meet N           with --ops: another thread does the operation behind an fsync, at point N of that\n"
 	    "  --plant WHAT       leave out from the record: barrier, flush, root\n"
 	    "  --keep DIR         store images that fail there\n"
 	    "  --progress\n", stderr);
@@ -545,7 +612,7 @@ parse_options(int argc, char **argv, struct options *o)
 		{ "jobs", 1, NULL, 'j' }, { "per-interval", 1, NULL, 'i' }, { "seed", 1, NULL, 's' },
 		{ "domain", 1, NULL, 'D' }, { "ops", 1, NULL, 'o' }, { "image", 1, NULL, 'I' },
 		{ "plant", 1, NULL, 'p' }, { "keep", 1, NULL, 'k' }, { "progress", 0, NULL, 'P' },
-		{ "kill", 1, NULL, 'K' }, { "list", 0, NULL, 'l' }, { NULL, 0, NULL, 0 },
+		{ "kill", 1, NULL, 'K' }, { "meet", 1, NULL, 'm' }, { "list", 0, NULL, 'l' }, { NULL, 0, NULL, 0 },
 	};
 	enum domain_kind kind;
 	int c;
@@ -561,6 +628,7 @@ parse_options(int argc, char **argv, struct options *o)
 		case 'o': o->sequence = optarg; break;
 		case 'k': o->keep = optarg; break;
 		case 'K': o->kill = (unsigned)number_arg(optarg); break;
+		case 'm': o->meet = (unsigned)number_arg(optarg); break;
 		case 'P': o->progress = true; break;
 		case 'D':
 			if (domain_parse(optarg, &kind) < 0)

@@ -322,6 +322,21 @@ do_fallocate(struct run *r, const struct op_def *op, struct promise *p)
 	return err;
 }
 
+/* mode 0: collapse; 1: insert. */
+static int
+do_shift(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct file *f;
+	int err = open_file(r->fs, op->a, &f);
+
+	if (err < 0)
+		return err;
+	err = op->mode ? fs_insert_range(f, op->off, op->len) : fs_collapse_range(f, op->off, op->len);
+	p->moved[0] = err == 0 ? f->inode->ino : 0;
+	fs_release(f);
+	return err;
+}
+
 /* len 0: remove it. */
 static int
 do_xattr(struct run *r, const struct op_def *op, struct promise *p)
@@ -345,15 +360,37 @@ do_clone(struct run *r, const struct op_def *op, struct promise *p)
 	struct file *from, *to;
 	int err = open_file(r->fs, op->a, &from);
 
-	(void)p;
 	if (err < 0)
 		return err;
 	err = open_file(r->fs, op->b, &to);
 	if (err == 0) {
 		err = fs_clone_range(from, 0, to, op->off, op->len);
+		p->moved[0] = err == 0 ? to->inode->ino : 0;
 		fs_release(to);
 	}
 	fs_release(from);
+	return err;
+}
+
+/* The content of a range of two files: both or none. */
+static int
+do_swap(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct file *a, *b;
+	int err = open_file(r->fs, op->a, &a);
+
+	if (err < 0)
+		return err;
+	err = open_file(r->fs, op->b, &b);
+	if (err == 0) {
+		err = fs_exchange_range(a, op->off, b, op->off, op->len);
+		if (err == 0) {
+			p->moved[0] = a->inode->ino;
+			p->moved[1] = b->inode->ino;
+		}
+		fs_release(b);
+	}
+	fs_release(a);
 	return err;
 }
 
@@ -465,57 +502,60 @@ do_restart(struct run *r, const struct op_def *op, struct promise *p)
 #define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
 const struct op_def ops[] = {
-	{ "create-c", do_create, "c", NULL, 0, 0, 0 },
-	{ "create-da", do_create, "d/a", NULL, 0, 0, 0 },
-	{ "write-a", do_write, "a", NULL, 0, 4096, 0 },
-	{ "patch-a", do_write, "a", NULL, 3000, 6000, 0 },
-	{ "append-b", do_write, "b", NULL, UINT64_MAX, 5000, 0 },
-	{ "write-c", do_write, "c", NULL, 0, 9000, 0 },
-	{ "write-x", do_write, "x", NULL, 1000, 4000, 0 },
-	{ "append-x", do_write, "x", NULL, UINT64_MAX, 6000, 0 },
-	{ "fsync-a", do_fsync, "a", NULL, 0, 0, 0 },
-	{ "fsync-b", do_fsync, "b", NULL, 0, 0, 0 },
-	{ "fsync-c", do_fsync, "c", NULL, 0, 0, 0 },
-	{ "fsync-x", do_fsync, "x", NULL, 0, 0, 0 },
-	{ "fdatasync-a", do_fsync, "a", NULL, 0, 0, 1 },
-	{ "sync", do_sync, NULL, NULL, 0, 0, 0 },
-	{ "rename-a-b", do_rename, "a", "b", 0, 0, 0 },
-	{ "rename-c-a", do_rename, "c", "a", 0, 0, 0 },
-	{ "rename-a-da", do_rename, "a", "d/a", 0, 0, 0 },
-	{ "exchange-a-b", do_rename, "a", "b", 0, 0, RENAME_EXCHANGE },
-	{ "link-a-c", do_link, "a", "c", 0, 0, 0 },
-	{ "unlink-a", do_unlink, "a", NULL, 0, 0, 0 },
-	{ "unlink-b", do_unlink, "b", NULL, 0, 0, 0 },
-	{ "unlink-c", do_unlink, "c", NULL, 0, 0, 0 },
-	{ "unlink-x", do_unlink, "x", NULL, 0, 0, 0 },
-	{ "rmdir-d", do_unlink, "d", NULL, 0, 0, 1 },
-	{ "mkdir-c", do_mkdir, "c", NULL, 0, 0, 0 },
-	{ "symlink-c", do_mkdir, "c", "a", 0, 0, 0 },
-	{ "cut-a", do_truncate, "a", NULL, 0, 1000, 0 },
-	{ "empty-b", do_truncate, "b", NULL, 0, 0, 0 },
-	{ "grow-a", do_truncate, "a", NULL, 0, 20000, 0 },
-	{ "cut-x", do_truncate, "x", NULL, 0, 2000, 0 },
-	{ "chmod-a", do_chmod, "a", NULL, 0, 0, 0600 },
-	{ "alloc-a", do_fallocate, "a", NULL, 4000, 20000, 0 },
-	{ "alloc-x", do_fallocate, "x", NULL, 4000, 20000, 0 },
-	{ "punch-a", do_fallocate, "a", NULL, 1000, 6000, PUNCH },
-	{ "zero-a", do_fallocate, "a", NULL, 2000, 9000, FALLOC_FL_ZERO_RANGE },
-	{ "xattr-a", do_xattr, "a", "user.small", 0, 20, 0 },
-	{ "bigxattr-b", do_xattr, "b", "user.big", 0, 3500, 0 },
-	{ "rmxattr-a", do_xattr, "a", "user.small", 0, 0, 0 },
-	{ "clone-a-b", do_clone, "a", "b", 0, 0, 0 },
-	{ "clone-b-a", do_clone, "b", "a", 4096, 4096, 0 },
-	{ "pin-a", do_pin, "a", NULL, 0, 0, 0 },
-	{ "store-a", do_store, "a", NULL, 500, 200, 0 },
-	{ "store-x", do_store, "x", NULL, 1000, 100, 0 },
-	{ "unpin-a", do_unpin, "a", NULL, 0, 0, 0 },
-	{ "open-b", do_open, "b", NULL, 0, 0, 0 },
-	{ "close", do_close, NULL, NULL, 0, 0, 0 },
-	{ "restart", do_restart, NULL, NULL, 0, 0, 0 },
-	{ "fill-c", do_write, "c", NULL, 0, 500000, 0 },
-	{ "fill-b", do_write, "b", NULL, 0, 300000, 0 },
+	{ "create-c", do_create, "c", NULL, 0, 0, 0, OP_QUIET },
+	{ "create-da", do_create, "d/a", NULL, 0, 0, 0, OP_QUIET },
+	{ "write-a", do_write, "a", NULL, 0, 4096, 0, OP_QUIET },
+	{ "patch-a", do_write, "a", NULL, 3000, 6000, 0, OP_QUIET },
+	{ "append-b", do_write, "b", NULL, UINT64_MAX, 5000, 0, OP_QUIET },
+	{ "write-c", do_write, "c", NULL, 0, 9000, 0, OP_QUIET },
+	{ "write-x", do_write, "x", NULL, 1000, 4000, 0, OP_QUIET },
+	{ "append-x", do_write, "x", NULL, UINT64_MAX, 6000, 0, OP_QUIET },
+	{ "fsync-a", do_fsync, "a", NULL, 0, 0, 0, OP_SYNCS },
+	{ "fsync-b", do_fsync, "b", NULL, 0, 0, 0, OP_SYNCS },
+	{ "fsync-c", do_fsync, "c", NULL, 0, 0, 0, OP_SYNCS },
+	{ "fsync-x", do_fsync, "x", NULL, 0, 0, 0, OP_SYNCS },
+	{ "fdatasync-a", do_fsync, "a", NULL, 0, 0, 1, OP_SYNCS },
+	{ "sync", do_sync, NULL, NULL, 0, 0, 0, OP_SYNCS },
+	{ "rename-a-b", do_rename, "a", "b", 0, 0, 0, OP_PLAIN },
+	{ "rename-c-a", do_rename, "c", "a", 0, 0, 0, OP_PLAIN },
+	{ "rename-a-da", do_rename, "a", "d/a", 0, 0, 0, OP_QUIET },
+	{ "exchange-a-b", do_rename, "a", "b", 0, 0, RENAME_EXCHANGE, OP_PLAIN },
+	{ "link-a-c", do_link, "a", "c", 0, 0, 0, OP_QUIET },
+	{ "unlink-a", do_unlink, "a", NULL, 0, 0, 0, OP_QUIET },
+	{ "unlink-b", do_unlink, "b", NULL, 0, 0, 0, OP_QUIET },
+	{ "unlink-c", do_unlink, "c", NULL, 0, 0, 0, OP_QUIET },
+	{ "unlink-x", do_unlink, "x", NULL, 0, 0, 0, OP_QUIET },
+	{ "rmdir-d", do_unlink, "d", NULL, 0, 0, 1, OP_QUIET },
+	{ "mkdir-c", do_mkdir, "c", NULL, 0, 0, 0, OP_QUIET },
+	{ "symlink-c", do_mkdir, "c", "a", 0, 0, 0, OP_QUIET },
+	{ "cut-a", do_truncate, "a", NULL, 0, 1000, 0, OP_QUIET },
+	{ "empty-b", do_truncate, "b", NULL, 0, 0, 0, OP_QUIET },
+	{ "grow-a", do_truncate, "a", NULL, 0, 20000, 0, OP_QUIET },
+	{ "cut-x", do_truncate, "x", NULL, 0, 2000, 0, OP_QUIET },
+	{ "chmod-a", do_chmod, "a", NULL, 0, 0, 0600, OP_QUIET },
+	{ "alloc-a", do_fallocate, "a", NULL, 4000, 20000, 0, OP_QUIET },
+	{ "alloc-x", do_fallocate, "x", NULL, 4000, 20000, 0, OP_QUIET },
+	{ "punch-a", do_fallocate, "a", NULL, 1000, 6000, PUNCH, OP_QUIET },
+	{ "zero-a", do_fallocate, "a", NULL, 2000, 9000, FALLOC_FL_ZERO_RANGE, OP_QUIET },
+	{ "collapse-a", do_shift, "a", NULL, 0, 4096, 0, OP_PLAIN },
+	{ "insert-a", do_shift, "a", NULL, 4096, 8192, 1, OP_PLAIN },
+	{ "xattr-a", do_xattr, "a", "user.small", 0, 20, 0, OP_QUIET },
+	{ "bigxattr-b", do_xattr, "b", "user.big", 0, 3500, 0, OP_QUIET },
+	{ "rmxattr-a", do_xattr, "a", "user.small", 0, 0, 0, OP_QUIET },
+	{ "clone-a-b", do_clone, "a", "b", 0, 0, 0, OP_PLAIN },
+	{ "clone-b-a", do_clone, "b", "a", 4096, 4096, 0, OP_PLAIN },
+	{ "swap-a-b", do_swap, "a", "b", 0, 4096, 0, OP_PLAIN },
+	{ "pin-a", do_pin, "a", NULL, 0, 0, 0, OP_PLAIN },
+	{ "store-a", do_store, "a", NULL, 500, 200, 0, OP_PLAIN },
+	{ "store-x", do_store, "x", NULL, 1000, 100, 0, OP_PLAIN },
+	{ "unpin-a", do_unpin, "a", NULL, 0, 0, 0, OP_PLAIN },
+	{ "open-b", do_open, "b", NULL, 0, 0, 0, OP_PLAIN },
+	{ "close", do_close, NULL, NULL, 0, 0, 0, OP_PLAIN },
+	{ "restart", do_restart, NULL, NULL, 0, 0, 0, OP_PLAIN },
+	{ "fill-c", do_write, "c", NULL, 0, 500000, 0, OP_PLAIN },
+	{ "fill-b", do_write, "b", NULL, 0, 300000, 0, OP_PLAIN },
 };
-const struct op_def op_restart = { "restart", do_restart, NULL, NULL, 0, 0, 0 };
+const struct op_def op_restart = { "restart", do_restart, NULL, NULL, 0, 0, 0, OP_PLAIN };
 const unsigned nops = sizeof(ops) / sizeof(ops[0]);
 
 const struct op_def *

@@ -152,6 +152,8 @@ record_event(void *arg, enum domain_event event, uint64_t off, uint64_t len)
 		r->killed_ended = r->ended;
 	}
 	pthread_mutex_unlock(&r->lock);
+	if (r->event_hook)
+		r->event_hook(r->event_arg, event, off);
 }
 
 bool
