@@ -83,7 +83,7 @@ source_at(struct clone *c, fblk_t fblk, uint64_t max, struct source *s)
 	s->len = max;
 	if (e != NULL && e->fblk <= fblk) {
 		s->len = min_of(s->len, live_end(e) - fblk);
-		/* what is pinned for write is always dirty; its snapshot is durable */
+		/* the snapshot of what is pinned for write is durable, whether it is dirty again or not */
 		if ((e->flags & (LIVE_DIRTY | LIVE_TAKEN)) && !(live_bounced(e) && c->unchanged)) {
 			s->how = e->kind == LIVE_DATA ? SOURCE_COPY : SOURCE_HOLE;
 			return 0;

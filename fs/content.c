@@ -219,6 +219,24 @@ content_drop(void *arg, const struct live_extent *part)
 }
 
 void
+content_mark_dirty(struct inode *i, fblk_t fblk, fblk_t end)
+{
+	struct live_map *m = &i->live;
+	struct live_extent *e;
+
+	for (e = live_find(m, fblk); e != NULL && e->fblk < end; e = live_next(m, e)) {
+		if (e->flags & LIVE_DIRTY)
+			continue;
+		/* its end is the next one, then; without memory for that all of it is dirty */
+		if (e->fblk < fblk && live_split(m, fblk) == 0)
+			continue;
+		if (live_end(e) > end)
+			(void)live_split(m, end);
+		live_change_flags(m, e, LIVE_DIRTY, 0);
+	}
+}
+
+void
 content_cut_pins(struct inode *i, fblk_t fblk, fblk_t end)
 {
 	struct live_extent *e;
@@ -325,7 +343,7 @@ zero_locked(struct inode *i, uint64_t off, uint64_t len, pblk_t *fresh, struct c
 		return content_want_unshare(w, fblk, 1);
 	case STORE_IN_PLACE:
 		domain_zero(d, old + lo, len);
-		live_change_flags(&i->live, s.live, LIVE_DIRTY, 0);
+		content_mark_dirty(i, fblk, fblk + 1);
 		break;
 	default:
 		if (*fresh == PBLK_NONE)

@@ -62,6 +62,9 @@ uint64_t content_replaceable(struct inode *i, fblk_t fblk, uint64_t n);
 /* A good place for what is to be block fblk. Layout lock shared. */
 pblk_t content_goal(struct inode *i, fblk_t fblk, const struct segment *s);
 
+/* The live blocks of the range were stored to. Layout lock exclusive. */
+void content_mark_dirty(struct inode *i, fblk_t fblk, fblk_t end);
+
 /* live_removed_fn, arg = the inode: frees the blocks of a part that nobody else owns. */
 void content_drop(void *arg, const struct live_extent *part);
 

@@ -84,7 +84,7 @@ zero_live(struct inode *i, const struct segment *s)
 	if (!live_held(s->live))
 		return live_set(&i->live, s->fblk, s->len, LIVE_UNWRITTEN, s->pblk, LIVE_DIRTY, NULL, NULL);
 	domain_zero(content_domain(i), content_block(i, s->pblk), s->len << BLK_SHIFT);
-	live_change_flags(&i->live, s->live, LIVE_DIRTY, 0);
+	content_mark_dirty(i, s->fblk, s->fblk + s->len);
 	return 0;
 }
 

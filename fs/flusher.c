@@ -34,6 +34,7 @@
 #include <time.h>
 
 #include "fs/pin_i.h"
+#include "fs/track.h"
 #include "fs/writeback_i.h"
 #include "pmem/held.h"
 #include "pmem/log.h"
@@ -229,6 +230,7 @@ sync_take(struct fs *fs, struct set_member *m, struct inode *i)
 	int r;
 
 	for (;;) {
+		track_scan(i);
 		writeback_lock(i);
 		r = writeback_take(&m->wb, i, &everything);
 		if (r == 0 && writeback_idle(&m->wb))

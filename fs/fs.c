@@ -22,6 +22,7 @@
 #include "fs/fs_i.h"
 #include "fs/inode_i.h"
 #include "fs/refcount.h"
+#include "fs/track.h"
 #include "pmem/held.h"
 #include "pmem/log.h"
 
@@ -267,8 +268,11 @@ fs_new(struct fs **out, const struct fs_options *opt)
 	fs->dirhash_mask = ~(uint64_t)0;
 	err = park_lot_new(&fs->park);
 	if (!err)
+		err = tracker_new(&fs->tracker);
+	if (!err)
 		err = inode_cache_init(fs);
 	if (err) {
+		tracker_free(fs->tracker);
 		park_lot_free(fs->park);
 		free(fs);
 		return err;
@@ -283,6 +287,7 @@ fs_free(struct fs *fs)
 {
 	inode_cache_destroy(fs);
 	park_lot_free(fs->park);
+	tracker_free(fs->tracker);
 	mtx_destroy(&fs->rename_lock);
 	free(fs->csum_checked);
 	if (fs->pool)

@@ -10,6 +10,7 @@
 #include "fs/writeback.h"
 
 struct flusher; /* writeback.c: the background thread */
+struct tracker; /* track.c: which blocks were stored to */
 
 struct fs {
 	struct pool *pool;
@@ -27,6 +28,7 @@ struct fs {
 	struct cds_list_head dirty;       /* P: dirty_lock; inodes by dirty_since_ns; each holds a reference */
 	uint64_t dirty_count;             /* P: dirty_lock */
 	struct flusher *flusher;
+	struct tracker *tracker;
 
 	struct mtx open_lock;             /* LOCK_LEAF */
 	struct cds_list_head open;        /* P: open_lock; open files */

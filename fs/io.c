@@ -218,7 +218,7 @@ store_in_place(struct inode *i, struct write_cursor *c, const struct segment *s)
 
 	domain_copy(content_domain(i), to + (c->off & BLK_MASK), c->src, n);
 	if (!(s->live->flags & LIVE_DIRTY))
-		live_change_flags(&i->live, s->live, LIVE_DIRTY, 0);
+		content_mark_dirty(i, s->fblk, s->fblk + bytes_to_blocks_up((c->off & BLK_MASK) + n));
 	write_advance(c, n);
 }
 

@@ -52,6 +52,7 @@ struct live_extent {
 	uint8_t flags;
 	uint32_t wpins;   /* write pins that cover it */
 	uint32_t rpins;   /* read pins that cover it */
+	uint32_t tracked; /* how many of wpins tell what they store to: if all do, it can be clean (track.h) */
 	uint32_t wait, fail, skip; /* how many of wpins want writeback to do that (pin.h) */
 };
 

@@ -27,6 +27,7 @@
 #include "fs/lease_i.h"
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
+#include "fs/track.h"
 #include "fs/writeback_i.h"
 
 #define DROP_BATCH 256u /* pins that pin_drop_all drops at a time */
@@ -128,6 +129,7 @@ pin_table_make(struct inode *i)
 	RB_INIT(&pt->pins);
 	RB_INIT(&pt->quarantine);
 	CDS_INIT_LIST_HEAD(&pt->moves);
+	CDS_INIT_LIST_HEAD(&pt->tracks);
 	bounce_init(pt);
 	__atomic_store_n(&i->pins, pt, __ATOMIC_RELEASE);
 	return pt;
@@ -429,6 +431,7 @@ make_pin(const struct request *q)
 	pin->count = q->count;
 	pin->leased = q->leased;
 	pin->cut = false;
+	pin->tracks = NULL;
 	pin->next = n;
 	n = 0;
 	for (unsigned k = 0; k < q->n; k++) {
@@ -606,12 +609,23 @@ drop(struct inode *i, struct pin *pin, bool taint)
 
 	RB_REMOVE(pin_tree, &pt->pins, pin);
 	cds_list_del(&pin->file_link);
+	track_end(i, pin);
 	for (uint32_t k = 0; k < pin->next; k++)
 		pin_release(i, &pin->ext[k], pin->count, taint);
 	count_pin(i, pin, -1);
 	layout_pin_gone(i, pin);
 	uncharge(i->fs, pin->uid, pin->blocks);
 	free(pin);
+}
+
+struct pin *
+pin_find(const struct file *f, uint64_t id)
+{
+	struct pin key = { .id = id }, *pin = NULL;
+
+	if (pin_table(f->inode))
+		pin = RB_FIND(pin_tree, &pin_table(f->inode)->pins, &key);
+	return pin && pin->file == f ? pin : NULL;
 }
 
 int

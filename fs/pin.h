@@ -51,6 +51,11 @@ int pin_remove(struct file *f, uint64_t id);
 /* All pins of a file that is being closed. */
 void pin_drop_all(struct file *f);
 
+/* [off, off+len) of a faultable write pin, whole blocks, is mapped at addr in process tgid, protected for
+ * asynchronous write faults: from now on writeback asks which blocks were stored to (track.h). *reason: 0, or the errno
+ * why it can't; then the pin goes on as a long-term one. len 0: no longer, for all of the pin. -ENOENT, -EINVAL. */
+int pin_track(struct file *f, uint64_t id, uint64_t off, uint64_t len, uint64_t addr, pid_t tgid, int *reason);
+
 /* Extents of range [off, off+len) as direct mappings must see them now: up to max,
  * from off on; returns the count. Preallocated blocks read zero and so must not be
  * mapped: they have no pool_off. off and len are rounded out to blocks. -EIO. */

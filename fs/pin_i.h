@@ -36,6 +36,7 @@ struct pin {
 	enum pin_count count;
 	bool leased;                   /* long-term, and taken under a lease */
 	bool cut;                      /* P: lease table lock; a layout operation has taken its blocks from the file */
+	struct track *tracks;          /* track.c; P: layout lock exclusive */
 	uint32_t next;                 /* elements of ext */
 	struct pin_ext ext[];
 };
@@ -76,6 +77,9 @@ struct pin_table {
 	struct pin_tree pins;          /* by id */
 	struct quarantine_tree quarantine;
 	struct cds_list_head moves;
+	struct cds_list_head tracks;   /* struct track; of all pins */
+	uint64_t ntracks;              /* atomic */
+	bool scanning;                 /* P: the tracker's lock */
 
 	uint64_t npins, nwpins;        /* atomic; pins, and how many of them for writing */
 
@@ -144,6 +148,9 @@ pin_table(const struct inode *i)
 {
 	return __atomic_load_n(&i->pins, __ATOMIC_ACQUIRE);
 }
+
+/* The pin of that open file, or NULL. Layout lock held. */
+struct pin *pin_find(const struct file *f, uint64_t id);
 
 /* pin_prepare.c */
 

@@ -23,7 +23,8 @@
  *   UNWRITTEN LIVE_TAKEN                    leaves the live map           dirty again
  *   REFERENCE LIVE_TAKEN                    leaves it; if it is pinned    dirty again
  *                                           for reading, LIVE_DURABLE
- *   BOUNCE    one more write pin            stays dirty, now LIVE_BACKED  stays dirty
+ *   BOUNCE    one more write pin; clean     stays what it is, now         dirty
+ *             if all pins are tracked       LIVE_BACKED
  *   EVICT     LIVE_TAKEN                    leaves it; block discarded    dirty again
  *
  * Where pins ask for it with FS_PINNED_FAIL or FS_PINNED_SKIP, take refuses the file, or leaves the
@@ -31,7 +32,7 @@
  *
  * EVICT is a tainted block without pins: DMA of a dead holder may still store to it, so the file
  * moves off it. A write pin counts as dirty at every writeback, so a bounced extent keeps
- * LIVE_DIRTY; when its last pin goes it is an ordinary dirty extent, the next writeback takes it by
+ * LIVE_DIRTY (but for tracked ones, see track.h); when its last pin goes it is an ordinary dirty extent, the next writeback takes it by
  * reference, and with that the copy is displaced and freed.
  *
  * Apply changes several extents of the tree one after the other. Each change is all or nothing; and
@@ -45,6 +46,7 @@
 #include "fs/inode.h"
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
+#include "fs/track.h"
 #include "fs/writeback_i.h"
 #include "pmem/crc.h"
 #include "pmem/log.h"
@@ -124,6 +126,9 @@ take_bounced(struct writeback *wb, struct live_extent *e)
 	if (r < 0)
 		return r;
 	if (how == WB_BOUNCE) {
+		/* Those who pinned it tell of what they store from now on. */
+		if (e->tracked >= e->wpins && !(e->flags & LIVE_TAINTED))
+			live_change_flags(&i->live, e, 0, LIVE_DIRTY);
 		live_count(e, COUNT_BOUNCE, 1);
 		/* If it was held by read pins and being tainted it had been counted before. */
 	} else {
@@ -488,7 +493,12 @@ run_failed(struct writeback *wb, const struct wb_run *run)
 	struct live_extent *e, gone;
 	struct pin_ext x;
 
-	while (run->how != WB_BOUNCE && run->how != WB_HOLE && next_part(m, run, &part)) {
+	while (run->how != WB_HOLE && next_part(m, run, &part)) {
+		if (run->how == WB_BOUNCE) {
+			if (part.e)
+				content_mark_dirty(i, part.at, part.at + part.n);
+			continue;
+		}
 		e = part.e ? isolate(m, &part) : NULL;
 		if (e) {
 			live_change_flags(m, e, 0, LIVE_TAKEN);
@@ -684,7 +694,7 @@ update_dirty(struct inode *i)
 	mtx_lock(&i->attr_lock);
 	dirty = i->attr_dirty;
 	mtx_unlock(&i->attr_lock);
-	if (dirty || i->live.dirty_extents > 0)
+	if (dirty || i->live.dirty_extents > 0 || track_any(i))
 		inode_mark_dirty(i);
 }
 
@@ -843,13 +853,18 @@ writeback_run(struct inode *i, const struct wb_want *want, uint64_t *txn)
 		return 0;
 	}
 	for (;;) {
+		track_scan(i);
 		writeback_lock(i);
 		r = writeback_once(i, want, txn);
 		writeback_unlock(i);
-		if (r == -ENOSPC && full++ < FULL_TRIES)
+		if (r == -ENOSPC && full++ < FULL_TRIES) {
 			*txn = txn_open_number(i->fs->pool); /* with it, what others have reserved is free again */
-		else if (r != -EAGAIN)
+			/* scattered blocks take more of the tree than one run does */
+			if (track_any(i))
+				track_dirty_all(i);
+		} else if (r != -EAGAIN) {
 			return r;
+		}
 		if (*txn != 0) {
 			r = txn_commit_wait(i->fs->pool, *txn);
 			if (r < 0)

@@ -33,11 +33,12 @@ struct ioctl_deferred *ioctl_defer(fuse_req_t req, const void *data, size_t size
 void ioctl_reply_deferred(void *arg);
 void ioctl_defer_cancel(struct ioctl_deferred *d); /* it was not passed on */
 
-/* Each replies itself, or returns an error and has not replied. (ops_ioctl_layout.c) */
+/* Each replies itself, or returns an error and has not replied. (ops_ioctl_layout.c, ops_ioctl_pin.c) */
 int ioctl_collapse(const struct call *c);
 int ioctl_insert(const struct call *c);
 int ioctl_offer(const struct call *c);
 int ioctl_clone(const struct call *c);
 int ioctl_exchange(const struct call *c);
+int ioctl_track(const struct call *c);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "fs/fuse/ioctl_i.h"
 #include "fs/pin.h"
+#include "fs/process.h"
 #include "pmem/held.h"
 
 bool
@@ -382,25 +383,6 @@ ioctl_defer(fuse_req_t req, const void *data, size_t size)
 	return d;
 }
 
-/* Requests name the thread, pins belong to the process. */
-static pid_t
-process_of(pid_t tid)
-{
-	char path[64], line[128];
-	pid_t tgid = tid;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	f = fopen(path, "re");
-	if (!f)
-		return tid;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "Tgid: %d", &tgid) == 1)
-			break;
-	fclose(f);
-	return tgid;
-}
-
 _Static_assert((int)PIN_TRANSIENT == PINFS_PIN_TRANSIENT && (int)PIN_LONGTERM == PINFS_PIN_LONGTERM &&
     (int)PIN_FAULTABLE == PINFS_PIN_FAULTABLE, "classes of pins");
 _Static_assert((int)FS_PINNED_DEFAULT == PINFS_WRITEBACK_DEFAULT && (int)FS_PINNED_BOUNCE == PINFS_WRITEBACK_BOUNCE &&
@@ -525,6 +507,7 @@ static const struct {
 	{ PINFS_IOC_INFO, do_info },
 	{ PINFS_IOC_PIN(1), do_pin },
 	{ PINFS_IOC_UNPIN, do_unpin },
+	{ PINFS_IOC_TRACK, ioctl_track },
 	{ PINFS_IOC_EXTENTS, do_extents },
 	{ PINFS_IOC_SYNC, do_sync },
 	{ PINFS_IOC_STATUS, do_status },

@@ -133,7 +133,7 @@ struct pinfs_unpin {
  * else stores to the range: no DMA, no other mapping, no child. What of a pin has not been named here counts as
  * dirty at every writeback, as a long-term pin does. len 0 ends it for the whole pin.
  *
- * tracked tells whether the daemon can: 0 means that the pin goes on as a long-term one (kernel before 6.7, or the
+ * tracked tells whether the daemon can: 0 means that the pin goes on as a long-term one (kernel before 6.11, or the
  * daemon may not look into the process), reason is an errno that says why.
  * ENOENT not a pin of this open file; EINVAL not a faultable write pin, not in it, not aligned to blocks. */
 struct pinfs_track {
