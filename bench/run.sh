@@ -11,6 +11,8 @@
 #   plain rows     libfuse's example passthrough_ll over a tmpfs directory, cache=always and
 #                  timeout=86400, which is what pinfs has by default: cached data is kept over opens, names
 #                  and attributes for a day; O_DIRECT rows bypass the data cache on both sides
+#   *-vs-checked   the same with default_permissions, which pinfs needs for access checks and ACLs: only so do both
+#                  get the same requests (the kernel asks for a directory's attributes again after each change in it)
 #   *-vs-ntfs3g    Debian's ntfs-3g with its defaults, on an image in /dev/shm
 #   *-1m-vs-10k    pinfs itself, in a directory of 10,000 files instead of 1,000,000
 #   map-*          a plain shared mapping of a file on tmpfs
@@ -182,7 +184,7 @@ table() {
 
 # ---- the sides ---------------------------------------------------------------------
 
-PINFS=$W/pinfs THROUGH=$W/through NTFS=$W/ntfs
+PINFS=$W/pinfs THROUGH=$W/through CHECKED=$W/checked NTFS=$W/ntfs
 
 need_pinfs() {
 	[[ -z ${PID[pinfs]:-} ]] || return 0
@@ -190,8 +192,8 @@ need_pinfs() {
 	start pinfs "$PINFS" pinfs "$W/pool" "$PINFS" -f
 }
 
-need_through() {
-	[[ -z ${PID[through]:-} ]] || return 0
+need_through_ll() { # build it
+	[[ ! -x $W/passthrough_ll ]] || return 0
 	local ex=/usr/share/doc/libfuse3-dev/examples f=$W/passthrough_ll.c
 	if [[ -r $ex/passthrough_ll.c ]]; then
 		cp "$ex/passthrough_ll.c" "$f"
@@ -205,13 +207,22 @@ need_through() {
 	elif [[ -r $ex/passthrough_helpers.h.gz ]]; then zcat "$ex/passthrough_helpers.h.gz" >"$W/passthrough_helpers.h"; fi
 	# shellcheck disable=SC2046
 	"${CC:-cc}" -O2 -w -D_GNU_SOURCE "$f" -o "$W/passthrough_ll" $(pkg-config --cflags --libs fuse3)
-	mkdir -p "$W/through.src"
 	ulimit -n "$(ulimit -H -n)" # it holds a descriptor for every file
-	start through "$THROUGH" "$W/passthrough_ll" -o "source=$W/through.src,cache=always,timeout=86400" -f "$THROUGH"
 }
+
+start_through() { # NAME MNT OPTIONS
+	[[ -z ${PID[$1]:-} ]] || return 0
+	need_through_ll
+	mkdir -p "$W/$1.src"
+	start "$1" "$2" "$W/passthrough_ll" -o "source=$W/$1.src,cache=always,timeout=86400$3" -f "$2"
+}
+
+need_through() { start_through through "$THROUGH" ''; }
+need_checked() { start_through checked "$CHECKED" ,default_permissions; }
 
 need_ntfs() {
 	[[ -z ${PID[ntfs]:-} ]] || return 0
+	command -v ntfs-3g mkntfs >/dev/null || { echo "bench: ntfs-3g is not there (package ntfs-3g)" >&2; exit 1; }
 	truncate -s 1G "$W/ntfs.img"
 	mkntfs -F -Q -q "$W/ntfs.img" >/dev/null 2>&1
 	start ntfs "$NTFS" ntfs-3g -o no_detach "$W/ntfs.img" "$NTFS"
@@ -311,36 +322,48 @@ meta_round() { # DIR PREFIX
 	done
 }
 
-if wanted "${meta_ops[@]/%/-10k-pinned}" "${meta_ops[@]/%/-10k-pinned-vs-ntfs3g}"; then
-	need_pinfs
-	need_through
-	need_ntfs
+# peer: where it is mounted, how the rows of its comparison end, their floor
+peers=("$THROUGH -10k-pinned >=3" "$CHECKED -10k-pinned-vs-checked -" "$NTFS -10k-pinned-vs-ntfs3g >=1.2")
+sides=()
+for peer in "${peers[@]}"; do
+	read -r mnt suffix floor <<<"$peer"
+	if wanted "${meta_ops[@]/%/$suffix}"; then
+		need_pinfs
+		"need_$(basename "$mnt")"
+		sides+=("$mnt")
+	fi
+done
+if ((${#sides[@]} > 0)); then
+	sides=("$PINFS" "${sides[@]}")
 	on one
-	mkdir -p "$PINFS/d" "$THROUGH/d" "$NTFS/d"
 	for ((k = 1; k <= ROUNDS; k++)); do
-		for side in "$PINFS" "$THROUGH" "$NTFS"; do
+		for side in "${sides[@]}"; do
 			say "names, 10,000 files: round $k of $ROUNDS, $(basename "$side")"
+			mkdir -p "$side/d"
 			meta_round "$side/d" f >"$W/meta.$(basename "$side").$k"
 		done
 	done
 	for op in "${meta_ops[@]}"; do
-		for peer in through ntfs; do
+		for peer in "${peers[@]}"; do
+			read -r mnt suffix floor <<<"$peer"
+			wanted "$op$suffix" || continue
 			for ((k = 1; k <= ROUNDS; k++)); do
 				echo "$(awk -v o="$op" '$1 == o { print $2 }' "$W/meta.pinfs.$k")" \
-				    "$(awk -v o="$op" '$1 == o { print $2 }' "$W/meta.$peer.$k")"
+				    "$(awk -v o="$op" '$1 == o { print $2 }' "$W/meta.$(basename "$mnt").$k")"
 			done >"$W/rounds"
-			name=$op-10k-pinned floor='>=3'
-			[[ $peer == ntfs ]] && { name+=-vs-ntfs3g; floor='>=1.2'; }
-			if wanted "$name"; then result "$name" "$floor" "$W/rounds"; fi
+			result "$op$suffix" "$floor" "$W/rounds"
 		done
 	done
+fi
+if [[ -n ${PID[ntfs]:-} ]]; then
 	stop ntfs "$NTFS"
 	rm "$W/ntfs.img"
 fi
-if [[ -n ${PID[through]:-} ]]; then
-	stop through "$THROUGH"
-	rm -rf "$W/through.src"
-fi
+for name in through checked; do
+	[[ -n ${PID[$name]:-} ]] || continue
+	stop $name "$W/$name"
+	rm -rf "$W/$name.src"
+done
 if [[ -n ${PID[pinfs]:-} ]]; then
 	stop pinfs "$PINFS"
 	rm "$W/pool"
