@@ -334,6 +334,40 @@ START_TEST(pinned_rest)
 }
 END_TEST
 
+/* A write, and a store of the holder, that come after the writeback has copied the block. */
+static uint8_t *hooked_block;
+
+static void
+store_more(struct inode *i, enum writeback_point at)
+{
+	if (i == hooked->inode && at == WRITEBACK_COPIED) {
+		memset(hooked_block, 70, BLK);
+		unit_fill(hooked, 5 * BLK, BLK, 71);
+	}
+}
+
+START_TEST(pinned_changes_meanwhile)
+{
+	START(16);
+	uint64_t id;
+
+	number_blocks(f, 8, 1);
+	hooked_block = pin(f, PIN_WRITE, 4 * BLK, 2 * BLK, &id);
+	hooked = f;
+	__atomic_store_n(&writeback_test_hook, store_more, __ATOMIC_RELEASE);
+	ck_assert_ok(fs_collapse_range(f, BLK, BLK));
+	__atomic_store_n(&writeback_test_hook, NULL, __ATOMIC_RELEASE);
+	ck_assert_ok(pin_remove(f, id));
+	for (int pass = 0; pass < 2; pass++) {
+		expect_block(f, 3, 70);
+		expect_block(f, 4, 71);
+		expect_block(f, 5, 7);
+		sync_file(f);
+	}
+	finish(fs, path, f, before);
+}
+END_TEST
+
 /* A pin on the range that is collapsed; one before it, which nothing happens to. */
 START_TEST(pinned_range)
 {
@@ -427,6 +461,7 @@ main(void)
 	tcase_add_test(t, crash);
 	tcase_add_test(t, changes_meanwhile);
 	tcase_add_test(t, pinned_rest);
+	tcase_add_test(t, pinned_changes_meanwhile);
 	tcase_add_test(t, pinned_range);
 	tcase_add_test(t, tainted_rest);
 	tcase_add_test(t, dax_file);
