@@ -122,7 +122,10 @@ open_object(int k, struct file **f)
 	return r;
 }
 
-enum what { END, CREATE, WRITE, TRUNCATE, PUNCH, PREALLOCATE, CLONE, RENAME, UNLINK, XATTR, PIN_STORE, FSYNC, SYNC, LIST };
+enum what {
+	END, CREATE, WRITE, TRUNCATE, PUNCH, PREALLOCATE, CLONE, COLLAPSE, INSERT, EXCHANGE, RENAME, UNLINK, XATTR, PIN_STORE,
+	FSYNC, SYNC, LIST,
+};
 struct step {
 	enum what what;
 	int k;            /* object */
@@ -223,6 +226,19 @@ pin_store(struct file *f, struct object *o, const struct step *s)
 	return pin_remove(f, id);
 }
 
+static void
+exchange_content(struct object *a, struct object *b)
+{
+	uint8_t *was = object[OBJECTS - 1].data;
+	uint64_t size = a->size;
+
+	memcpy(was, a->data, CONTENT_MAX);
+	memcpy(a->data, b->data, CONTENT_MAX);
+	memcpy(b->data, was, CONTENT_MAX);
+	a->size = b->size;
+	b->size = size;
+}
+
 static int
 in_file(const struct step *s)
 {
@@ -283,6 +299,30 @@ in_file(const struct step *s)
 		}
 		fs_release(g);
 		break;
+	case COLLAPSE:
+		r = fs_collapse_range(f, s->a, s->b);
+		if (r == 0) {
+			memmove(o->data + s->a, o->data + s->a + s->b, o->size - s->a - s->b);
+			o->size -= s->b;
+		}
+		break;
+	case INSERT:
+		r = fs_insert_range(f, s->a, s->b);
+		if (r == 0) {
+			memmove(o->data + s->a + s->b, o->data + s->a, o->size - s->a);
+			memset(o->data + s->a, 0, s->b);
+			o->size += s->b;
+		}
+		break;
+	case EXCHANGE:
+		r = open_object(s->other, &g);
+		if (r < 0)
+			break;
+		r = fs_exchange_range(f, 0, g, 0, 0);
+		if (r == 0)
+			exchange_content(o, &object[s->other]);
+		fs_release(g);
+		break;
 	case XATTR:
 		r = fs_setxattr(fs, f->inode, "user.x", "value", 5, 0, &cred);
 		if (r == 0)
@@ -330,7 +370,8 @@ static const struct step steps[] = {
 	{ CREATE, 2, 0, 0, 0 }, { CLONE, 0, 4096, 8192, 2 }, { PUNCH, 0, 1000, 5000, 0 },
 	{ WRITE, 2, 9000, 100, 0 }, { FSYNC, 2, 0, 0, 0 }, { WRITE, 0, 40000, 20000, 0 },
 	{ PREALLOCATE, 1, 10000, 20000, 0 }, { WRITE, 1, 15000, 300, 0 }, { PIN_STORE, 0, 4096, 16384, 0 },
-	{ FSYNC, 0, 0, 0, 0 }, { PIN_STORE, 0, 8192, 4096, 0 }, { RENAME, 2, 0, 0, 1 },
+	{ FSYNC, 0, 0, 0, 0 }, { COLLAPSE, 0, 4096, 8192, 0 }, { INSERT, 0, 8192, 4096, 0 }, { EXCHANGE, 0, 0, 0, 1 },
+	{ FSYNC, 1, 0, 0, 0 }, { EXCHANGE, 0, 0, 0, 1 }, { PIN_STORE, 0, 8192, 4096, 0 }, { RENAME, 2, 0, 0, 1 },
 	{ CREATE, 3, 0, 0, 0 }, { CREATE, 4, 0, 0, 0 }, { CREATE, 5, 0, 0, 0 }, { WRITE, 3, 0, 10, 0 },
 	{ SYNC, 0, 0, 0, 0 }, { UNLINK, 3, 0, 0, 0 }, { TRUNCATE, 0, 0, 0, 0 }, { LIST, 0, 0, 0, 0 },
 	{ WRITE, 4, 60000, 5000, 0 }, { CLONE, 4, 0, 0, 5 }, { WRITE, 5, 0, 4096, 0 }, { FSYNC, 5, 0, 0, 0 },
@@ -371,7 +412,7 @@ do_step(const struct step *s)
 {
 	if (s->what != CREATE && s->what != SYNC && s->what != LIST && !object[s->k].name[0])
 		return 0; /* a step before it failed */
-	if ((s->what == CLONE || s->what == RENAME) && !object[s->other].name[0])
+	if ((s->what == CLONE || s->what == EXCHANGE || s->what == RENAME) && !object[s->other].name[0])
 		return 0;
 	switch (s->what) {
 	case CREATE: return do_create(s);
@@ -521,7 +562,7 @@ run(uint64_t n, bool on, bool crash)
 		/* the fault has passed: an operation that failed has changed nothing */
 		if (r < 0 && !on && s->what != SYNC && s->what != LIST)
 			compare(s->k);
-		if (r < 0 && !on && (s->what == CLONE || s->what == RENAME))
+		if (r < 0 && !on && (s->what == CLONE || s->what == EXCHANGE || s->what == RENAME))
 			compare(s->other);
 	}
 	faults_pause(true);
