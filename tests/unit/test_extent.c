@@ -305,6 +305,47 @@ count_items(struct world *w, unsigned file)
 	return n;
 }
 
+/* Extents of two ranges change places. */
+static void
+exchange(struct world *w, unsigned fa, fblk_t a, unsigned fb, fblk_t b, uint64_t len)
+{
+	struct inode *i[2] = { &w->inode[fa], &w->inode[fb] };
+	fblk_t at[2] = { a, b };
+	struct extent_list l[2];
+	struct txn t;
+
+	if (fa == fb && a < b + len && b < a + len)
+		return;
+	ck_assert_ok(txn_begin(w->fs.pool, &t, 2 * extent_split_credits(i[0]) + 2 * extent_split_credits(i[1]), 0));
+	rwl_wrlock(&w->inode[min_of(fa, fb)].layout_lock);
+	if (fa != fb)
+		rwl_wrlock(&w->inode[max_of(fa, fb)].layout_lock);
+	for (int k = 0; k < 2; k++) {
+		ck_assert_ok(extent_split(&t, i[k], at[k]));
+		ck_assert_ok(extent_split(&t, i[k], at[k] + len));
+	}
+	for (int k = 0; k < 2; k++) {
+		ck_assert_ok(extent_list_read(&l[k], i[k], at[k], at[k] + len));
+		ck_assert_ok(txn_extend(&t, extent_list_credits(w->fs.pool, &l[k])));
+	}
+	for (int k = 0; k < 2; k++)
+		ck_assert_ok(extent_list_take(&t, i[k], &l[k]));
+	for (int k = 0; k < 2; k++) {
+		ck_assert_ok(extent_list_put(&t, i[1 - k], &l[k], at[k], at[1 - k]));
+		extent_list_free(&l[k]);
+	}
+	rwl_unlock(&i[0]->layout_lock);
+	if (fa != fb)
+		rwl_unlock(&i[1]->layout_lock);
+	txn_end(&t);
+	for (uint64_t k = 0; k < len; k++) {
+		struct want was = w->want[fa][a + k];
+
+		w->want[fa][a + k] = w->want[fb][b + k];
+		w->want[fb][b + k] = was;
+	}
+}
+
 /* ---- tests ---------------------------------------------------------------------- */
 
 static void
@@ -317,7 +358,10 @@ random_change(struct world *w)
 	const struct want *at = &w->want[file][fblk];
 
 	len = min_of(len, FILE_BLOCKS - fblk);
-	switch (random_below(w, 8)) {
+	switch (random_below(w, 9)) {
+	case 8:
+		exchange(w, file, fblk, (unsigned)random_below(w, FILES), random_below(w, FILE_BLOCKS - len + 1), len);
+		break;
 	case 0: case 1: case 2:
 		map_fresh(w, file, fblk, len, flags[random_below(w, 5)]);
 		break;

@@ -109,6 +109,69 @@ compare_gone(struct model *mo, fblk_t fblk, uint64_t len)
 	memset(mo->gone, 0, sizeof(mo->gone));
 }
 
+/* A hole of n blocks comes before fblk, or the n blocks before it go. */
+static void
+shift(struct live_map *m, struct model *mo, fblk_t fblk, uint64_t n, bool up)
+{
+	fblk_t gap = up ? MODEL_BLOCKS - n : fblk - n;
+
+	must(live_remove(m, gap, n, NULL, NULL) == 0);
+	must(live_split(m, fblk) == 0);
+	if (up) {
+		live_shift_up(m, fblk, n);
+		memmove(&mo->cell[fblk + n], &mo->cell[fblk], (MODEL_BLOCKS - fblk - n) * sizeof(mo->cell[0]));
+		memset(&mo->cell[fblk], 0, n * sizeof(mo->cell[0]));
+	} else {
+		live_shift_down(m, fblk, n);
+		memmove(&mo->cell[fblk - n], &mo->cell[fblk], (MODEL_BLOCKS - fblk) * sizeof(mo->cell[0]));
+		memset(&mo->cell[MODEL_BLOCKS - n], 0, n * sizeof(mo->cell[0]));
+	}
+}
+
+/* Two ranges of one map. */
+static void
+exchange(struct live_map *m, struct model *mo, fblk_t a, fblk_t b, uint64_t n)
+{
+	must(live_split(m, a) == 0 && live_split(m, a + n) == 0);
+	must(live_split(m, b) == 0 && live_split(m, b + n) == 0);
+	live_exchange(m, a, m, b, n);
+	for (uint64_t k = 0; k < n; k++) {
+		struct cell c = mo->cell[a + k];
+
+		mo->cell[a + k] = mo->cell[b + k];
+		mo->cell[b + k] = c;
+	}
+}
+
+static void
+random_move(struct live_map *m, struct model *mo, uint64_t *rnd)
+{
+	uint64_t n = 1 + unit_random(rnd) % 20;
+	fblk_t a = n + unit_random(rnd) % (MODEL_BLOCKS - 3 * n), b;
+	struct live_extent *e;
+
+	switch (unit_random(rnd) % 4) {
+	case 0:
+		shift(m, mo, a, n, true);
+		break;
+	case 1:
+		shift(m, mo, a, n, false);
+		break;
+	case 2:
+		b = unit_random(rnd) % 2 ? a + n : a - n;
+		exchange(m, mo, a, b, n);
+		break;
+	default:
+		e = live_find(m, a);
+		if (e == NULL || e->kind != LIVE_DATA)
+			break;
+		live_repoint(m, e, 20000 + a);
+		for (fblk_t at = e->fblk; at < live_end(e); at++)
+			mo->cell[at] = (struct cell){ true, LIVE_DATA, LIVE_DIRTY, 20000 + a + (at - e->fblk), 0, 0 };
+		break;
+	}
+}
+
 static void
 random_change(struct live_map *m, struct model *mo, uint64_t *rnd, bool *merged)
 {
@@ -117,7 +180,11 @@ random_change(struct live_map *m, struct model *mo, uint64_t *rnd, bool *merged)
 	struct live_extent *e;
 
 	len = min_of(len, MODEL_BLOCKS - fblk);
-	switch (unit_random(rnd) % 8) {
+	switch (unit_random(rnd) % 9) {
+	case 8:
+		random_move(m, mo, rnd);
+		*merged = false;
+		break;
 	case 0: case 1: case 2: case 3: {
 		enum live_kind kind = (enum live_kind)(unit_random(rnd) % 3);
 		unsigned flags = unit_random(rnd) % 4 ? LIVE_DIRTY : (unsigned)(unit_random(rnd) % 8);
@@ -203,6 +270,38 @@ START_TEST(random_changes)
 }
 END_TEST
 
+/* Of two maps, with what they have together. */
+START_TEST(exchange_of_maps)
+{
+	uint64_t dirty = 0, extents = 0;
+	struct live_map a, b;
+
+	live_init(&a, &dirty, &extents);
+	live_init(&b, &dirty, &extents);
+	ck_assert_ok(live_set(&a, 10, 10, LIVE_DATA, 100, LIVE_DIRTY, NULL, NULL));
+	ck_assert_ok(live_set(&b, 0, 1000, LIVE_HOLE, PBLK_NONE, LIVE_DIRTY, NULL, NULL));
+	ck_assert_ok(live_split(&a, 15));
+	ck_assert_ok(live_split(&b, 500));
+	ck_assert_ok(live_split(&b, 510));
+	live_exchange(&a, 15, &b, 500, 10);
+	ck_assert_uint_eq(live_find(&a, 14)->pblk, 100);
+	ck_assert_uint_eq(live_find(&a, 15)->kind, LIVE_HOLE);
+	ck_assert_uint_eq(live_end(live_find(&a, 15)), 25);
+	ck_assert_uint_eq(live_find(&b, 500)->pblk, 105);
+	ck_assert_uint_eq(live_find(&b, 505)->fblk, 510);
+	ck_assert_uint_eq(a.blocks, 5);
+	ck_assert_uint_eq(b.blocks, 5);
+	ck_assert_uint_eq(a.dirty_extents, 2);
+	ck_assert_uint_eq(b.dirty_extents, 3);
+	ck_assert_uint_eq(dirty, 5);
+	ck_assert_uint_eq(extents, 5);
+	live_clear(&a);
+	live_clear(&b);
+	ck_assert_uint_eq(dirty, 0);
+	ck_assert_uint_eq(extents, 0);
+}
+END_TEST
+
 START_TEST(small_and_merged)
 {
 	struct live_extent *e;
@@ -274,6 +373,7 @@ main(void)
 	TCase *t = tcase_create("live");
 
 	tcase_add_loop_test(t, random_changes, 0, 8);
+	tcase_add_test(t, exchange_of_maps);
 	tcase_add_test(t, small_and_merged);
 	tcase_add_test(t, far_ends);
 	suite_add_tcase(s, t);
