@@ -36,7 +36,7 @@ static const struct {
 	[PINCTL_JSON] = { "json", NULL, "print JSON" },
 	[PINCTL_ON_DEADLINE] = { "on-deadline", "D", "of a break: revoke (the default), fail or wait" },
 	[PINCTL_WRITE] = { "write", NULL, "pin for writing" },
-	[PINCTL_WRITEBACK] = { "writeback", "P", "what writeback does: default, bounce, wait, fail or skip" },
+	[PINCTL_WRITEBACK] = { "writeback", "P", "what writeback does: default, bounce, wait, fail, skip or holder" },
 };
 #define NOPTIONS (sizeof(options) / sizeof(options[0]))
 #define OPT(o) (1u << PINCTL_##o)

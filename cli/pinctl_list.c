@@ -63,7 +63,8 @@ const char *
 name_of_writeback(unsigned n)
 {
 	static const char *const names[] = { [PINFS_WRITEBACK_DEFAULT] = "default", [PINFS_WRITEBACK_BOUNCE] = "bounce",
-		[PINFS_WRITEBACK_WAIT] = "wait", [PINFS_WRITEBACK_FAIL] = "fail", [PINFS_WRITEBACK_SKIP] = "skip" };
+		[PINFS_WRITEBACK_WAIT] = "wait", [PINFS_WRITEBACK_FAIL] = "fail", [PINFS_WRITEBACK_SKIP] = "skip",
+		[PINFS_WRITEBACK_HOLDER] = "holder" };
 
 	return NAME(names, n);
 }

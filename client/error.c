@@ -36,8 +36,8 @@ pinfs_strerror(int err)
 		return "a layout operation (truncate, punch, ...) waits for the range, or gave up at the deadline: "
 		       "try again when it is done";
 	case EBUSY:
-		return "in the way: somebody else's lease (pinctl leases shows it), a pin of your own, or a pin whose "
-		       "writeback policy is to fail";
+		return "in the way: somebody else's lease (pinctl leases shows it), a pin of your own, a pin whose "
+		       "writeback policy is to fail, or a mapping with PINFS_MAP_ATOMIC beside another writable one";
 	case ETXTBSY:
 		return "somebody holds an exclusive lease on the range (pinctl leases shows who), or the file is pinned: "
 		       "it has to be released first";

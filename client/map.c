@@ -173,7 +173,7 @@ static int
 check_options(struct pinfs_map_options *o)
 {
 	const unsigned known = PINFS_MAP_READ | PINFS_MAP_WRITE | PINFS_MAP_ALLOC | PINFS_MAP_POPULATE |
-	    PINFS_MAP_FAULTABLE | PINFS_MAP_COOPERATE | PINFS_MAP_REPLACE;
+	    PINFS_MAP_FAULTABLE | PINFS_MAP_COOPERATE | PINFS_MAP_REPLACE | PINFS_MAP_ATOMIC;
 	bool faultable = (o->flags & PINFS_MAP_FAULTABLE) != 0;
 	bool writable = (o->flags & PINFS_MAP_WRITE) != 0;
 
@@ -185,6 +185,11 @@ check_options(struct pinfs_map_options *o)
 		return -EINVAL;
 	if ((o->flags & PINFS_MAP_COOPERATE && o->on_event) || (o->flags & PINFS_MAP_REPLACE && !o->addr))
 		return -EINVAL;
+	if (o->flags & PINFS_MAP_ATOMIC) {
+		if (!writable || o->writeback != PINFS_WRITEBACK_DEFAULT)
+			return -EINVAL;
+		o->writeback = PINFS_WRITEBACK_HOLDER;
+	}
 	if (o->nranges == 0 || o->nranges > PINFS_PIN_RANGES_MAX || !o->ranges)
 		return -EINVAL;
 	return (uintptr_t)o->addr % PINFS_BLOCK_SIZE ? -EINVAL : 0;

@@ -167,18 +167,36 @@ writeback_unlock(struct inode *i)
 
 /* ---- fsync ---------------------------------------------------------------------------- */
 
-void
-fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, int err), void *arg)
+static void
+fsync_as(struct inode *i, const struct wb_want *want, void (*done)(void *arg, int err), void *arg)
 {
-	const struct wb_want want = { .times = !datasync };
+	struct pool *p = i->fs->pool;
 	uint64_t txn;
 	int r;
 
-	r = writeback_run(i, &want, &txn);
+	r = writeback_run(i, want, &txn);
 	if (r < 0)
 		done(arg, r);
 	else
-		txn_commit_async(fs->pool, txn, done, arg);
+		txn_commit_async(p, txn, done, arg);
+}
+
+void
+fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, int err), void *arg)
+{
+	(void)fs;
+	fsync_as(i, &(struct wb_want){ .times = !datasync }, done, arg);
+}
+
+void
+fs_fsync_file(struct file *f, bool datasync, void (*done)(void *arg, int err), void *arg)
+{
+	const struct wb_want want = {
+		.times = !datasync,
+		.holder = __atomic_load_n(&f->nholder, __ATOMIC_ACQUIRE) > 0,
+	};
+
+	fsync_as(f->inode, &want, done, arg);
 }
 
 int

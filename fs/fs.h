@@ -38,6 +38,7 @@ enum fs_pinned {
 	FS_PINNED_WAIT,    /* fsync waits for the pin, transient_ms at most, then bounces */
 	FS_PINNED_FAIL,    /* the file is not written back: fsync gives -EBUSY */
 	FS_PINNED_SKIP,    /* writeback leaves it out and says nothing */
+	FS_PINNED_HOLDER,  /* left out but by the holder's syncs; if he goes without unpinning, it reverts to the last */
 };
 
 struct fs_options {
@@ -124,6 +125,7 @@ struct file {
 	struct inode *inode;     /* a reference */
 	int flags;               /* O_... as opened */
 	struct cds_list_head pins; /* P: layout lock exclusive; pin.h */
+	uint64_t nholder;        /* atomic; how many of them are FS_PINNED_HOLDER */
 	struct cds_list_head leases; /* P: lease table lock, as all of these; lease.h */
 	struct cds_list_head events;
 	unsigned nevents;        /* read atomically without the lock */
@@ -175,7 +177,9 @@ int fs_exchange_range(struct file *a, uint64_t off_a, struct file *b, uint64_t o
 /* Writeback of the inode, then commit; done is called once, maybe before it returns. -EBUSY: pinned
  * with FS_PINNED_FAIL, nothing was written. */
 void fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, int err), void *arg);
-/* The same, waiting (tests, internal). No lock may be held. */
+/* The same, by the holder of pins perhaps. */
+void fs_fsync_file(struct file *f, bool datasync, void (*done)(void *arg, int err), void *arg);
+/* fs_fsync, waiting (tests, internal). No lock may be held. */
 int fs_fsync_wait(struct fs *fs, struct inode *i, bool datasync);
 /* Writeback of everything dirty, one commit. -EBUSY: but for files that are pinned with FS_PINNED_FAIL. */
 int fs_sync(struct fs *fs);

@@ -192,7 +192,7 @@ continues(const struct live_extent *a, const struct live_extent *b)
 {
 	return live_end(a) == b->fblk && a->kind == b->kind && a->flags == b->flags &&
 	    a->wpins == b->wpins && a->rpins == b->rpins && a->wait == b->wait && a->fail == b->fail &&
-	    a->skip == b->skip && a->tracked == b->tracked &&
+	    a->skip == b->skip && a->holder == b->holder && a->tracked == b->tracked &&
 	    (a->kind == LIVE_HOLE || a->pblk + a->len == b->pblk);
 }
 

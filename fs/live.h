@@ -53,7 +53,7 @@ struct live_extent {
 	uint32_t wpins;   /* write pins that cover it */
 	uint32_t rpins;   /* read pins that cover it */
 	uint32_t tracked; /* how many of wpins tell what they store to: if all do, it can be clean (track.h) */
-	uint32_t wait, fail, skip; /* how many of wpins want writeback to do that (pin.h) */
+	uint32_t wait, fail, skip, holder; /* how many of wpins want writeback to do that (pin.h) */
 };
 
 RB_HEAD(live_tree, live_extent);

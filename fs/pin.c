@@ -241,13 +241,15 @@ check_request(const struct file *f, const struct pin_params *pp, const struct pi
 	if (!inode_is_reg(f->inode) || n == 0 || (pp->flags & ~(unsigned)PIN_ALLOC) ||
 	    (!write && (pp->access != PIN_READ || pp->flags || pp->writeback != FS_PINNED_DEFAULT)) ||
 	    pp->class < PIN_TRANSIENT || pp->class > PIN_FAULTABLE ||
-	    pp->writeback > FS_PINNED_SKIP || (pp->writeback == FS_PINNED_WAIT && pp->class != PIN_TRANSIENT))
+	    pp->writeback > FS_PINNED_HOLDER || (pp->writeback == FS_PINNED_WAIT && pp->class != PIN_TRANSIENT))
 		return -EINVAL;
 	for (unsigned k = 0; k < n; k++)
 		if (r[k].len == 0 || r[k].off > FILE_MAX_BYTES || r[k].len > FILE_MAX_BYTES - r[k].off)
 			return -EINVAL;
 	if (mode == O_WRONLY || (write && mode != O_RDWR))
 		return -EBADF;
+	if (pp->writeback == FS_PINNED_HOLDER && inode_is_dax(f->inode))
+		return -EINVAL;
 	if (pp->writeback == FS_PINNED_SKIP && !f->inode->fs->opt.allow_skip)
 		return -EPERM;
 	if (write && (f->inode->fs->opt.readonly || pool_readonly(f->inode->fs->pool)))
@@ -263,6 +265,7 @@ how_counted(const struct fs_options *o, const struct pin_params *pp)
 		[FS_PINNED_WAIT] = COUNT_WAIT,
 		[FS_PINNED_FAIL] = COUNT_FAIL,
 		[FS_PINNED_SKIP] = COUNT_SKIP,
+		[FS_PINNED_HOLDER] = COUNT_HOLDER,
 	};
 
 	if (pp->access == PIN_READ)
@@ -497,6 +500,23 @@ check_leases(struct request *q)
 	return r;
 }
 
+/* Who says alone what becomes durable can't share that with others who store. */
+static int
+check_holders(const struct request *q)
+{
+	struct live_extent *e;
+
+	for (unsigned k = 0; q->write && k < q->n; k++) {
+		const struct pin_range *r = &q->range[k];
+
+		e = live_find(&q->file->inode->live, range_start(r));
+		for (; e && e->fblk < range_end(r); e = live_next(&q->file->inode->live, e))
+			if (live_policy(e) == FS_PINNED_HOLDER || (q->count == COUNT_HOLDER && e->wpins > 0))
+				return -EBUSY;
+	}
+	return 0;
+}
+
 /* Layout lock exclusive, blocks prepared. */
 static int
 enter_pin(struct request *q, uint64_t *id)
@@ -511,6 +531,8 @@ enter_pin(struct request *q, uint64_t *id)
 		return -ENOMEM;
 	/* From here on a layout operation sees the pin, if the pin does not see the operation. */
 	r = check_leases(q);
+	if (r == 0)
+		r = check_holders(q);
 	if (r == 0 && q->write)
 		r = reserve(q, &reserved);
 	if (r == 0) {
@@ -520,6 +542,8 @@ enter_pin(struct request *q, uint64_t *id)
 			RB_INSERT(pin_tree, &pt->pins, pin);
 			cds_list_add_tail(&pin->file_link, &q->file->pins);
 			count_pin(i, pin, 1);
+			if (pin->count == COUNT_HOLDER)
+				__atomic_fetch_add(&q->file->nholder, 1, __ATOMIC_RELEASE);
 			*id = pin->id;
 		} else {
 			forget_backed(q);
@@ -610,6 +634,8 @@ drop(struct inode *i, struct pin *pin, bool taint)
 	RB_REMOVE(pin_tree, &pt->pins, pin);
 	cds_list_del(&pin->file_link);
 	track_end(i, pin);
+	if (pin->count == COUNT_HOLDER)
+		__atomic_fetch_sub(&pin->file->nholder, 1, __ATOMIC_RELEASE);
 	for (uint32_t k = 0; k < pin->next; k++)
 		pin_release(i, &pin->ext[k], pin->count, taint);
 	count_pin(i, pin, -1);

@@ -8,6 +8,9 @@
 /* Flag of a live extent, beside those in live.h: it is write-pinned, and the durable
  * map has a block of its own there, with no other owner: what the next bounce displaces. */
 #define LIVE_BACKED 0x80u
+/* Its holder (FS_PINNED_HOLDER) went without unpinning: when the last pin is gone the file goes back to what is
+ * durable. */
+#define LIVE_REVERT 0x40u
 
 /* A run of blocks that a pin fixed: they were the content of the file from fblk
  * on when it was taken. If the live map still has them there, the pin is counted in the extent;
@@ -21,7 +24,7 @@ struct pin_ext {
 
 /* What a live extent counts of a pin: one more read pin; or write pin, with what it wants of
  * writeback. */
-enum pin_count { COUNT_READ, COUNT_BOUNCE, COUNT_WAIT, COUNT_FAIL, COUNT_SKIP };
+enum pin_count { COUNT_READ, COUNT_BOUNCE, COUNT_WAIT, COUNT_FAIL, COUNT_SKIP, COUNT_HOLDER };
 
 struct pin {
 	RB_ENTRY(pin) link;            /* pin_table.pins */
@@ -100,11 +103,11 @@ live_bounced(const struct live_extent *e)
 	return e->wpins > 0 || (e->flags & LIVE_TAINTED);
 }
 
-/* What is to be done about it: where pins differ, the first of FAIL, SKIP, WAIT, BOUNCE. */
+/* What is to be done about it: where pins differ, the first of FAIL, SKIP, WAIT, BOUNCE. (HOLDER is alone.) */
 static inline enum fs_pinned
 live_policy(const struct live_extent *e)
 {
-	return e->fail > 0 ? FS_PINNED_FAIL : e->skip > 0 ? FS_PINNED_SKIP :
+	return e->holder > 0 || (e->flags & LIVE_REVERT) ? FS_PINNED_HOLDER : e->fail > 0 ? FS_PINNED_FAIL : e->skip > 0 ? FS_PINNED_SKIP :
 	    e->wait > 0 ? FS_PINNED_WAIT : FS_PINNED_BOUNCE;
 }
 
@@ -121,6 +124,7 @@ live_count(struct live_extent *e, enum pin_count count, int by)
 	e->wait += count == COUNT_WAIT ? one : 0;
 	e->fail += count == COUNT_FAIL ? one : 0;
 	e->skip += count == COUNT_SKIP ? one : 0;
+	e->holder += count == COUNT_HOLDER ? one : 0;
 }
 
 static inline bool

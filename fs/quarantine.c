@@ -21,7 +21,10 @@
  *                               is sent late must not be another file's content, but the block is what
  *                               it was.)
  *
- * A tainted block that is still in the file goes the same way after the next writeback has
+ * A block whose holder alone says what becomes durable (FS_PINNED_HOLDER), and who went without a word, leaves the file as soon
+ * as nobody has it pinned: what is durable shows through again.
+ *
+ * Any other tainted block that is still in the file goes the same way after the next writeback has
  * copied its content (writeback.c).
  *
  * Freeing that needs a system call or a transaction is put on a list, for
@@ -375,7 +378,7 @@ live_release(struct inode *i, fblk_t at, uint64_t n, enum pin_count count, bool 
 {
 	struct live_map *m = &i->live;
 	struct live_extent *e, whole;
-	bool bounced;
+	bool bounced, gone = taint;
 
 	if (live_split(m, at) < 0 || live_split(m, at + n) < 0) {
 		lost(i, PBLK_NONE, n);
@@ -387,10 +390,18 @@ live_release(struct inode *i, fblk_t at, uint64_t n, enum pin_count count, bool 
 		taint = held_note(i->fs->pool, e->pblk, e->len) && count != COUNT_READ;
 	live_count(e, count, -1);
 	if (taint)
-		live_change_flags(m, e, LIVE_TAINTED, 0);
+		live_change_flags(m, e, LIVE_TAINTED | (count == COUNT_HOLDER && gone ? LIVE_REVERT : 0u), 0);
 	if (bounced && !live_bounced(e)) {
 		bounce_leave(i, n, (e->flags & LIVE_BACKED) != 0);
 		live_change_flags(m, e, 0, LIVE_BACKED);
+	}
+	if (!live_pinned(e) && (e->flags & LIVE_REVERT)) {
+		whole = *e;
+		if (live_remove(m, at, n, NULL, NULL) == 0) {
+			bounce_leave(i, n, (whole.flags & LIVE_BACKED) != 0);
+			pin_discard(i, whole.pblk, n);
+		}
+		return;
 	}
 	if (live_pinned(e) || (e->flags & (LIVE_DIRTY | LIVE_TAINTED)))
 		return;

@@ -27,7 +27,7 @@
  *             if all pins are tracked       LIVE_BACKED
  *   EVICT     LIVE_TAKEN                    leaves it; block discarded    dirty again
  *
- * Where pins ask for it with FS_PINNED_FAIL or FS_PINNED_SKIP, take refuses the file, or leaves the
+ * What is FS_PINNED_HOLDER stays as it is, unless the sync is its holder's. Where pins ask for it with FS_PINNED_FAIL or FS_PINNED_SKIP, take refuses the file, or leaves the
  * extent alone. It stays dirty, so when those pins are gone it is written as if they had not been.
  *
  * EVICT is a tainted block without pins: DMA of a dead holder may still store to it, so the file
@@ -152,7 +152,11 @@ take_bounced(struct writeback *wb, struct live_extent *e)
 static int
 take_pinned(struct writeback *wb, struct live_extent *e, const struct wb_want *want)
 {
-	switch (want->bounce ? FS_PINNED_BOUNCE : live_policy(e)) {
+	enum fs_pinned policy = live_policy(e);
+
+	if (policy == FS_PINNED_HOLDER)
+		return want->holder && e->holder > 0 ? take_bounced(wb, e) : 0;
+	switch (want->bounce ? FS_PINNED_BOUNCE : policy) {
 	case FS_PINNED_FAIL:
 		return -EBUSY;
 	case FS_PINNED_SKIP:

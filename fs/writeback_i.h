@@ -27,7 +27,8 @@ struct wb_run {
 /* What somebody wants written back. */
 struct wb_want {
 	bool times;    /* also if nothing but times has changed: not for fdatasync */
-	bool bounce;   /* pinned blocks are bounced, whatever their pins say */
+	bool bounce;   /* pinned blocks are bounced, whatever their pins say (but for FS_PINNED_HOLDER) */
+	bool holder;   /* blocks that are FS_PINNED_HOLDER, too */
 };
 
 #define WB_RUNS 8u

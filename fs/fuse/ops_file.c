@@ -136,7 +136,7 @@ finish_write(struct front *fr, const struct request *r, struct inode *i, ssize_t
 		return;
 	}
 	inode_hold(i); /* the file may be closed as soon as there is a reply */
-	fs_fsync(fr->fs, i, (in->flags & O_SYNC) != O_SYNC, written_durably, later);
+	fs_fsync_file(front_file_of(in->fh), (in->flags & O_SYNC) != O_SYNC, written_durably, later);
 	inode_put(i);
 }
 
@@ -402,12 +402,13 @@ synced(void *arg, int err)
 static void
 op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	struct inode *i = inode_hold(front_file(fi)->inode); /* a reply lets the file be closed */
+	struct file *f = front_file(fi);
+	struct inode *i = inode_hold(f->inode); /* a reply lets the file be closed */
 
 	(void)ino;
 	if (front_big(i) && inode_is_dirty(i))
 		session_long_request();
-	fs_fsync(front_of(req)->fs, i, datasync != 0, synced, req);
+	fs_fsync_file(f, datasync != 0, synced, req);
 	inode_put(i);
 }
 

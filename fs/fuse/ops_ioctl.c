@@ -342,7 +342,10 @@ do_sync(const struct call *c)
 		return -EINVAL;
 	if (front_big(c->inode) && inode_is_dirty(c->inode))
 		session_long_request();
-	fs_fsync(c->front->fs, c->inode, false, synced, c->req);
+	if (c->file)
+		fs_fsync_file(c->file, false, synced, c->req);
+	else
+		fs_fsync(c->front->fs, c->inode, false, synced, c->req);
 	return 0;
 }
 
@@ -387,7 +390,7 @@ _Static_assert((int)PIN_TRANSIENT == PINFS_PIN_TRANSIENT && (int)PIN_LONGTERM ==
     (int)PIN_FAULTABLE == PINFS_PIN_FAULTABLE, "classes of pins");
 _Static_assert((int)FS_PINNED_DEFAULT == PINFS_WRITEBACK_DEFAULT && (int)FS_PINNED_BOUNCE == PINFS_WRITEBACK_BOUNCE &&
     (int)FS_PINNED_WAIT == PINFS_WRITEBACK_WAIT && (int)FS_PINNED_FAIL == PINFS_WRITEBACK_FAIL &&
-    (int)FS_PINNED_SKIP == PINFS_WRITEBACK_SKIP, "what writeback does about pinned blocks");
+    (int)FS_PINNED_SKIP == PINFS_WRITEBACK_SKIP && (int)FS_PINNED_HOLDER == PINFS_WRITEBACK_HOLDER, "what writeback does about pinned blocks");
 
 static int
 check_pin(const struct call *c, const struct pinfs_pin *o)
@@ -398,7 +401,7 @@ check_pin(const struct call *c, const struct pinfs_pin *o)
 		return -EINVAL;
 	if ((o->flags & ~(uint32_t)PINFS_PIN_ALLOC) || !RESERVED_OK(*o) || o->reserved32 ||
 	    o->pin_class < PINFS_PIN_TRANSIENT || o->pin_class > PINFS_PIN_FAULTABLE ||
-	    o->writeback > PINFS_WRITEBACK_SKIP)
+	    o->writeback > PINFS_WRITEBACK_HOLDER)
 		return -EINVAL;
 	if (o->access != PINFS_ACCESS_READ && o->access != PINFS_ACCESS_READWRITE)
 		return -EINVAL;

@@ -105,13 +105,21 @@ enum pinfs_pin_class {
 #define PINFS_PIN_ALLOC 0x1
 /* What writeback does about blocks pinned for writing. The mount's choice, for each class, is
  * -o writeback_transient= and -o writeback_longterm=; a pin may choose for itself. Where several pins
- * that differ cover a block, the first of FAIL, SKIP, WAIT, BOUNCE that one of them has counts. */
+ * that differ cover a block, the first of FAIL, SKIP, WAIT, BOUNCE that one of them has counts.
+ *
+ * HOLDER makes memory crash-atomic: the holder alone says when what he has stored is to be kept. His syncs
+ * (fsync, PINFS_IOC_SYNC through the pin's open file) bounce as ever; every other writeback leaves the blocks as of the last
+ * of these, in fsync by others, background writeback, sync of the mount, and in clones. And if the pin ends without PINFS_IOC_UNPIN
+ * because the holder has died, or closed the file, the file goes back to that. So whatever dies when, the range is as the
+ * holder's last sync took it. Such blocks can't be pinned for writing by somebody else at the same time (EBUSY). Not for
+ * dax files (EINVAL): there is nothing to go back to. */
 enum pinfs_writeback {
 	PINFS_WRITEBACK_DEFAULT = 0, /* as the mount has it */
 	PINFS_WRITEBACK_BOUNCE = 1,  /* a snapshot goes to other blocks; nobody waits */
 	PINFS_WRITEBACK_WAIT = 2,    /* transient only: for the unpin, at most transient_ms, then bounce */
 	PINFS_WRITEBACK_FAIL = 3,    /* fsync gives EBUSY, nothing is written */
 	PINFS_WRITEBACK_SKIP = 4,    /* fsync leaves the block out and says success; EPERM unless -o allow_skip */
+	PINFS_WRITEBACK_HOLDER = 5,  /* only the holder's own syncs take it; without an unpin it goes back to the last */
 };
 
 #define PINFS_PIN_SIZE(n) (sizeof(struct pinfs_pin) + (n) * sizeof(struct pinfs_pin_range))

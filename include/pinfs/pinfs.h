@@ -49,6 +49,8 @@ enum {
 	                                that is mapped. No DMA and no other mapping may store there. Where the kernel
 	                                can't tell what was stored to, all is copied: see pinfs_map_tracked() */
 	PINFS_MAP_COOPERATE = 0x20,  /* let go of the mapping by itself when a layout operation asks for it */
+	PINFS_MAP_ATOMIC = 0x80,     /* with WRITE: only pinfs_sync() makes it durable, nobody else's sync, and if the process
+	                                dies the file goes back to the last one: PINFS_WRITEBACK_HOLDER */
 	PINFS_MAP_REPLACE = 0x40,    /* with an address: take the place of what is mapped there, as MAP_FIXED does */
 };
 

@@ -48,7 +48,7 @@ START_TEST(test_refused)
 	ck_assert_err(pin_add(f, &params, &r, 1, &unit_cred, &id), EINVAL);
 	params.class = PIN_FAULTABLE + 1;
 	ck_assert_err(pin_add(f, &params, &r, 1, &unit_cred, &id), EINVAL);
-	ck_assert_err(pin_as(f, PIN_LONGTERM, FS_PINNED_SKIP + 1, 0, 1, &id, &p), EINVAL);
+	ck_assert_err(pin_as(f, PIN_LONGTERM, FS_PINNED_HOLDER + 1, 0, 1, &id, &p), EINVAL);
 	ck_assert_err(pin_as(f, PIN_LONGTERM, FS_PINNED_WAIT, 0, 1, &id, &p), EINVAL);
 	ck_assert_err(pin_as(f, PIN_FAULTABLE, FS_PINNED_WAIT, 0, 1, &id, &p), EINVAL);
 	ck_assert_err(pin_as(f, PIN_TRANSIENT, FS_PINNED_SKIP, 0, 1, &id, &p), EPERM);
