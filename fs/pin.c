@@ -645,6 +645,15 @@ drop(struct inode *i, struct pin *pin, bool taint)
 }
 
 struct pin *
+pin_after(const struct inode *i, uint64_t id)
+{
+	struct pin_table *pt = pin_table(i);
+	struct pin key = { .id = id + 1 };
+
+	return pt && id < UINT64_MAX ? RB_NFIND(pin_tree, &pt->pins, &key) : NULL;
+}
+
+struct pin *
 pin_find(const struct file *f, uint64_t id)
 {
 	struct pin key = { .id = id }, *pin = NULL;
@@ -658,17 +667,15 @@ int
 pin_remove(struct file *f, uint64_t id)
 {
 	struct inode *i = f->inode;
-	struct pin key = { .id = id }, *pin = NULL;
+	struct pin *pin;
 
 	if (!pin_table(i))
 		return -ENOENT;
 	rwl_wrlock(&i->layout_lock);
-	pin = RB_FIND(pin_tree, &pin_table(i)->pins, &key);
-	if (pin && pin->file == f) {
+	pin = pin_find(f, id);
+	if (pin) {
 		drop(i, pin, false);
 		bounce_trim(i);
-	} else {
-		pin = NULL;
 	}
 	rwl_unlock(&i->layout_lock);
 	if (!pin)

@@ -64,8 +64,32 @@ struct map_extent {
 	uint32_t flags;              /* MAP_... */
 };
 enum { MAP_DURABLE = 1, MAP_DIRTY = 2, MAP_UNWRITTEN = 4, MAP_RPINNED = 8, MAP_WPINNED = 16,
-       MAP_SHARED_BLOCKS = 32, MAP_HOLE = 64 };
+       MAP_SHARED_BLOCKS = 32, MAP_HOLE = 64, MAP_CUT = 128 /* in no file any more */ };
 int map_extents(struct inode *i, uint64_t off, uint64_t len, struct map_extent *out, int max);
+
+/* The blocks that a pin has fixed, in the order of its ranges, MAP_CUT if the file has let go of them, or MAP_HOLE: up to
+ * max, from *cursor on, which is 0 at first, moves on, and is 0 again when all have been told. -ENOENT. */
+int pin_extents(struct file *f, uint64_t id, uint64_t *cursor, struct map_extent *out, int max);
+
+/* A range of a pin. Ranges that touch each other are one. */
+struct pin_info {
+	uint64_t id;
+	uint64_t off, len;        /* bytes */
+	int64_t since_ns;         /* CLOCK_MONOTONIC */
+	pid_t tgid;
+	uid_t uid;
+	enum pin_class class;
+	enum pin_access access;
+	enum fs_pinned writeback; /* of a write pin: in force */
+	bool tracked;             /* all of it */
+	bool cut;                 /* a layout operation has taken it from the file */
+};
+/* Pins of the inode with ids above *after, which moves behind those that have been told or passed over; UINT64_MAX:
+ * there are no more. Those of one user, or PIN_LIST_ALL. max is at least 64: ranges of one pin are told together. */
+#define PIN_LIST_ALL ((uid_t)-1)
+unsigned pin_list(struct inode *i, uint64_t *after, uid_t uid, struct pin_info *out, unsigned max);
+/* The first max inodes with numbers from `from` on that have pins, or have had leases, with a reference each: how many. */
+unsigned pin_inodes(struct fs *fs, uint64_t from, struct inode **out, unsigned max);
 
 bool inode_write_pinned(struct inode *i); /* any write pin at all: attribute timeouts */
 void pin_counts(struct inode *i, uint64_t *read, uint64_t *write); /* pins on this inode */

@@ -153,6 +153,8 @@ pin_table(const struct inode *i)
 	return __atomic_load_n(&i->pins, __ATOMIC_ACQUIRE);
 }
 
+/* The first one of the inode with an id above that, or NULL. Layout lock held. */
+struct pin *pin_after(const struct inode *i, uint64_t id);
 /* The pin of that open file, or NULL. Layout lock held. */
 struct pin *pin_find(const struct file *f, uint64_t id);
 

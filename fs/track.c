@@ -552,6 +552,16 @@ track_any(const struct inode *i)
 	return pt && __atomic_load_n(&pt->ntracks, __ATOMIC_ACQUIRE) > 0;
 }
 
+uint64_t
+track_blocks(const struct pin *pin)
+{
+	uint64_t sum = 0;
+
+	for (const struct track *k = pin->tracks; k; k = k->next)
+		sum += k->len;
+	return sum;
+}
+
 /* Layout lock exclusive. */
 static void
 track_free(struct inode *i, struct track *k)

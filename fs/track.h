@@ -30,6 +30,8 @@ void track_dirty_all(struct inode *i);
 void track_end(struct inode *i, struct pin *pin);
 /* How long a process has for its answer; a test changes it. */
 extern int64_t track_scan_ns;
+/* Blocks of the pin that are tracked. Layout lock held. */
+uint64_t track_blocks(const struct pin *pin);
 /* Does the inode have anything to ask about? No lock. */
 bool track_any(const struct inode *i);
 

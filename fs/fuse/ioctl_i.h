@@ -40,5 +40,7 @@ int ioctl_offer(const struct call *c);
 int ioctl_clone(const struct call *c);
 int ioctl_exchange(const struct call *c);
 int ioctl_track(const struct call *c);
+int ioctl_pin_extents(const struct call *c);
+int ioctl_list(const struct call *c); /* ops_ioctl_list.c */
 
 #endif

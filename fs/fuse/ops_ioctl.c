@@ -511,6 +511,8 @@ static const struct {
 	{ PINFS_IOC_PIN(1), do_pin },
 	{ PINFS_IOC_UNPIN, do_unpin },
 	{ PINFS_IOC_TRACK, ioctl_track },
+	{ PINFS_IOC_PIN_EXTENTS, ioctl_pin_extents },
+	{ PINFS_IOC_LIST, ioctl_list },
 	{ PINFS_IOC_EXTENTS, do_extents },
 	{ PINFS_IOC_SYNC, do_sync },
 	{ PINFS_IOC_STATUS, do_status },
