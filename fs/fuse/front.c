@@ -344,6 +344,7 @@ open_fs(struct front *fr, const char *pool, struct front_error *err)
 	return 0;
 }
 
+/* mnt NULL: fr->fd is connected already. */
 static int
 mount_session(struct front *fr, const char *pool, const char *mnt, bool debug, struct front_error *err)
 {
@@ -367,34 +368,33 @@ mount_session(struct front *fr, const char *pool, const char *mnt, bool debug, s
 		snprintf(err->text, sizeof(err->text), "can't set up a FUSE session: %s", strerror(-r));
 		return r;
 	}
-	/* the library has said why */
-	if (fuse_session_mount(fr->se, mnt) < 0) {
-		snprintf(err->text, sizeof(err->text), "can't mount on %s", mnt);
-		return -EPERM;
+	if (mnt) {
+		/* the library has said why */
+		if (fuse_session_mount(fr->se, mnt) < 0) {
+			snprintf(err->text, sizeof(err->text), "can't mount on %s", mnt);
+			return -EPERM;
+		}
+		fr->mounted = true;
+		fr->fd = fuse_session_fd(fr->se);
 	}
-	fr->mounted = true;
-	fr->fd = fuse_session_fd(fr->se);
 	r = fuse_session_custom_io(fr->se, &io, fr->fd);
 	if (r < 0)
 		snprintf(err->text, sizeof(err->text), "can't set up a FUSE session: %s", strerror(-r));
 	return r;
 }
 
-int
-front_open(struct front **out, const char *pool, const char *mountpoint, const struct mount_options *o, bool debug,
+/* mountpoint NULL: fd is the device. */
+static int
+open_on(struct front **out, const char *pool, const char *mountpoint, int fd, const struct mount_options *o, bool debug,
     struct front_error *err)
 {
-	struct front *fr;
+	struct front *fr = calloc(1, sizeof(*fr));
 	int r;
 
-	err->text[0] = '\0';
-	r = check_mountpoint(mountpoint, err);
-	if (r < 0)
-		return r;
-	fr = calloc(1, sizeof(*fr));
 	if (!fr)
 		return -ENOMEM;
 	fr->opt = *o;
+	fr->fd = fd;
 	waiters_init(&fr->waiters);
 	offers_init(&fr->offers);
 	r = open_fs(fr, pool, err);
@@ -414,6 +414,24 @@ front_open(struct front **out, const char *pool, const char *mountpoint, const s
 	}
 	*out = fr;
 	return 0;
+}
+
+int
+front_open(struct front **out, const char *pool, const char *mountpoint, const struct mount_options *o, bool debug,
+    struct front_error *err)
+{
+	int r;
+
+	err->text[0] = '\0';
+	r = check_mountpoint(mountpoint, err);
+	return r < 0 ? r : open_on(out, pool, mountpoint, -1, o, debug, err);
+}
+
+int
+front_open_fd(struct front **out, const char *pool, int fd, const struct mount_options *o, struct front_error *err)
+{
+	err->text[0] = '\0';
+	return open_on(out, pool, NULL, fd, o, false, err);
 }
 
 int

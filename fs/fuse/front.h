@@ -20,6 +20,9 @@ struct front_error { char text[512]; };
 /* pool and mountpoint are absolute. -errno, with err->text for the user. */
 int front_open(struct front **out, const char *pool, const char *mountpoint, const struct mount_options *o,
     bool debug, struct front_error *err);
+/* The same on a descriptor that speaks as the kernel does on /dev/fuse, a message for each read and write, and is closed at the
+ * end: for tests that are the kernel. It is served when this returns. */
+int front_open_fd(struct front **out, const char *pool, int fd, const struct mount_options *o, struct front_error *err);
 /* 0, or -errno: requests can't be had any more. */
 int front_serve(struct front *fr);
 /* The first error of writing back and closing; gone in any case. */

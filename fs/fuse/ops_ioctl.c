@@ -428,7 +428,7 @@ do_pin(const struct call *c)
 	bool writes;
 	int err;
 
-	if (c->in_size > sizeof(room))
+	if (c->in_size < sizeof(*o) || c->in_size > sizeof(room))
 		return -EINVAL;
 	memset(room, 0, sizeof(*o));
 	memcpy(room, c->in, c->in_size);
