@@ -3,7 +3,9 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/xattr.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -199,25 +201,73 @@ op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 		free(buf);
 }
 
+/* May the caller know of trusted attributes? (The kernel asks only who reads or sets one.) A request does not say
+ * what capabilities its sender has, but /proc does. Only of root: others can have all of them in a user namespace of
+ * their own, where they don't count. */
+static bool
+is_admin(const struct fuse_ctx *ctx)
+{
+	char path[64], line[128];
+	unsigned long long caps = 0;
+	FILE *f;
+
+	if (ctx->uid != 0 || ctx->pid == 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)ctx->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "CapEff: %llx", &caps) == 1)
+			break;
+	fclose(f);
+	return caps >> CAP_SYS_ADMIN & 1;
+}
+
+/* Take the names of trusted attributes out of a list of n bytes, unless the caller may see them: its new length. */
+static ssize_t
+hide_trusted(fuse_req_t req, char *list, ssize_t n)
+{
+	ssize_t from, to = 0, len;
+	int admin = -1; /* not known yet */
+
+	for (from = 0; from < n; from += len) {
+		len = (ssize_t)strlen(list + from) + 1;
+		if (strncmp(list + from, XATTR_TRUSTED_PREFIX, XATTR_TRUSTED_PREFIX_LEN) == 0) {
+			if (admin < 0)
+				admin = is_admin(fuse_req_ctx(req));
+			if (!admin)
+				continue;
+		}
+		memmove(list + to, list + from, (size_t)len);
+		to += len;
+	}
+	return n < 0 ? n : to;
+}
+
 static void
 op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct front *fr = front_of(req);
-	size_t room = min_of(size, (size_t)XATTR_LIST_MAX);
-	char small[256], *buf = small;
+	char small[256], *list = small;
 	struct inode *i;
 	ssize_t n;
 
-	if (room > sizeof(small))
-		buf = malloc(room);
-	n = buf ? front_inode(fr, ino, &i) : -ENOMEM;
-	if (n == 0) {
-		n = fs_listxattr(fr->fs, i, size ? buf : NULL, room);
-		inode_put(i);
+	n = front_inode(fr, ino, &i);
+	if (n < 0) {
+		front_reply(req, (int)n);
+		return;
 	}
-	reply_bytes(req, n, buf, size);
-	if (buf != small)
-		free(buf);
+	n = fs_listxattr(fr->fs, i, list, sizeof(small));
+	if (n == -ERANGE) {
+		list = malloc(XATTR_LIST_MAX);
+		n = list ? fs_listxattr(fr->fs, i, list, XATTR_LIST_MAX) : -ENOMEM;
+	}
+	inode_put(i);
+	n = hide_trusted(req, list, n);
+	reply_bytes(req, size > 0 && n > (ssize_t)size ? -ERANGE : n, list, size);
+	if (list != small)
+		free(list);
 }
 
 static void

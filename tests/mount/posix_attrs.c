@@ -333,7 +333,7 @@ listed(const char *path, const char *name)
 static void
 xattrs(void)
 {
-	char big[4000], buf[4096], name[300];
+	char big[4000], buf[4096], name[300], list[4096];
 
 	OK(make("f", ""));
 	OK(mkdir("d", 0755));
@@ -379,12 +379,15 @@ xattrs(void)
 	OK(setxattr("f", "trusted.t", "1", 1, 0));
 	OK(lsetxattr("s", "trusted.t", "2", 1, 0));
 	EQ(lgetxattr("s", "trusted.t", buf, sizeof(buf)), 1);
+	TRUE(listed("f", "trusted.t") && listed("s", "trusted.t"));
 	OK(setxattr("f", "security.pinfs", "1", 1, 0));
 	EQ(getxattr("f", "security.pinfs", buf, sizeof(buf)), 1);
 	if (!can_act())
 		return;
 	AS(ME, GRP) {
 		ERR(getxattr("f", "trusted.t", buf, sizeof(buf)), ENODATA);
+		TRUE(!listed("f", "trusted.t") && listed("f", "user.empty") && listed("f", "security.pinfs"));
+		EQ(listxattr("f", NULL, 0), listxattr("f", list, sizeof(list)));
 		ERR(setxattr("f", "trusted.t", "1", 1, 0), EPERM);
 		ERR(setxattr("f", "user.a", "1", 1, 0), EACCES);
 	}
