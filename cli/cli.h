@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the command-line programs share: sizes, usage errors, a progress bar, JSON. */
+/* What the command-line programs share: how sizes are shown, usage errors, a progress bar, JSON. */
 #ifndef PINFS_CLI_H
 #define PINFS_CLI_H
 
@@ -7,9 +7,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* "4096", "64K", "1.5G", "2GiB", "0x1000": powers of 1024 (K, M, G, T, P, each
- * with or without "iB" or "B", either case). -EINVAL, -ERANGE; *why says what was wrong. */
-int cli_parse_size(const char *text, uint64_t *bytes, const char **why);
 /* "1.5 GiB"; returns buf. */
 const char *cli_size(char buf[16], uint64_t bytes);
 

@@ -10,6 +10,7 @@
 
 #include "cli/cli.h"
 #include "fs/fs.h"
+#include "pmem/size.h"
 
 static const char prog[] = "mkfs.pinfs";
 
@@ -117,7 +118,7 @@ main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "s:fL:U:q", longopts, NULL)) != -1) {
 		switch (c) {
 		case 's':
-			if (cli_parse_size(optarg, &opt.bytes, &why) < 0) {
+			if (size_parse(optarg, &opt.bytes, &why) < 0) {
 				cli_usage_error(prog, "size '%s': %s", optarg, why);
 				return 2;
 			}

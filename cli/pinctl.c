@@ -20,6 +20,7 @@
 
 #include "cli/cli.h"
 #include "cli/pinctl.h"
+#include "pmem/size.h"
 
 static const char prog[] = PINCTL_PROG;
 
@@ -125,7 +126,7 @@ int
 pinctl_size(const char *text, const char *what, uint64_t *bytes)
 {
 	const char *why;
-	int err = cli_parse_size(text, bytes, &why);
+	int err = size_parse(text, bytes, &why);
 
 	if (err < 0)
 		cli_usage_error(prog, "%s '%s': %s", what, text, why);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "fs/fuse/options.h"
+#include "pmem/size.h"
 
 #define OPTION_TEXT_MAX 256
 
@@ -42,34 +43,6 @@ parse_number(const char *s, unsigned min, unsigned max, unsigned *out)
 	if (errno || *end || v < min || v > max)
 		return -EINVAL;
 	*out = (unsigned)v;
-	return 0;
-}
-
-/* A number of bytes, with K, M, G or T for powers of 1024. */
-static int
-parse_bytes(const char *s, uint64_t *out)
-{
-	static const char units[] = "KMGT";
-	unsigned long long v;
-	const char *u;
-	unsigned shift = 0;
-	char *end;
-
-	if (*s < '0' || *s > '9')
-		return -EINVAL;
-	errno = 0;
-	v = strtoull(s, &end, 10);
-	if (errno)
-		return -EINVAL;
-	if (*end) {
-		u = strchr(units, *end & ~0x20);
-		if (!u || (strcmp(end + 1, "") != 0 && strcmp(end + 1, "iB") != 0 && strcmp(end + 1, "B") != 0))
-			return -EINVAL;
-		shift = 10 * (unsigned)(u - units + 1);
-	}
-	if (v > UINT64_MAX >> shift)
-		return -EINVAL;
-	*out = (uint64_t)v << shift;
 	return 0;
 }
 
@@ -189,8 +162,10 @@ set_domain(struct mount_options *o, const char *value, int arg)
 static int
 set_pin_limit(struct mount_options *o, const char *value, int arg)
 {
+	const char *why; /* parse_one has a reason for all values */
+
 	(void)arg;
-	return parse_bytes(value, &o->fs.pin_limit);
+	return size_parse(value, &o->fs.pin_limit, &why);
 }
 
 static int

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "cli/cli.h"
+#include "pmem/size.h"
 #include "tests/fuzz/fuzz.h"
 
 static int
@@ -28,7 +29,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(text, data, size);
 	text[size] = '\0';
-	r = cli_parse_size(text, &bytes, &why);
+	r = size_parse(text, &bytes, &why);
 	fuzz_require(r == 0 || ((r == -EINVAL || r == -ERANGE) && why && why[0]), "'%s': %d", text, r);
 	if (r == 0)
 		fuzz_require(strlen(cli_size(buf, bytes)) + 1 < sizeof(buf), "%s", buf);

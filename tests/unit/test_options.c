@@ -147,10 +147,10 @@ START_TEST(sizes)
 	static const struct { const char *text; uint64_t bytes; } good[] = {
 		{ "pin_limit=0", 0 }, { "pin_limit=4096", 4096 }, { "pin_limit=1K", 1024 }, { "pin_limit=2k", 2048 },
 		{ "pin_limit=1MiB", 1 << 20 }, { "pin_limit=1MB", 1 << 20 }, { "pin_limit=5G", 5ull << 30 },
-		{ "pin_limit=1T", 1ull << 40 }, { "pin_limit=16777215T", 16777215ull << 40 },
+		{ "pin_limit=1.5G", 3ull << 29 }, { "pin_limit=0x1000", 4096 }, { "pin_limit=1T", 1ull << 40 }, { "pin_limit=16777215T", 16777215ull << 40 },
 	};
 	static const char *const bad[] = { "pin_limit=", "pin_limit=x", "pin_limit=-1", "pin_limit=1X", "pin_limit=1KK",
-		"pin_limit=1.5G", "pin_limit=16777216T", "pin_limit=99999999999999999999", "pin_limit= 1" };
+		"pin_limit=1.5", "pin_limit=16777216T", "pin_limit=99999999999999999999", "pin_limit= 1" };
 
 	for (size_t k = 0; k < sizeof(good) / sizeof(good[0]); k++) {
 		ok(good[k].text);
