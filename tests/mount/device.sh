@@ -7,7 +7,6 @@ need_fuse
 is_root || skip "needs root for a loop device"
 truncate -s 64M "$WORK/image"
 dev=$(losetup -f --show "$WORK/image" 2>/dev/null) || skip "no loop device to be had"
-trap 'losetup -d "$dev"' EXIT
 
 step "the size is the device's; more than that is refused"
 must_say 'only|bytes' mkfs.pinfs -s 65M "$dev"

@@ -5,7 +5,7 @@
 #
 # A test runs as two processes. The outer one (the script as it was started) makes a private
 # directory, runs the same script again in it under a time limit, and cleans up whatever
-# happened: it unmounts what is mounted below the directory, ends the daemons, prints their log
+# happened: it unmounts what is mounted below the directory, ends the daemons, frees loop devices, prints their log
 # if the test failed, and removes the directory. The inner one (PINFS_TEST_WORK is set) is the
 # test. So a test that hangs, crashes or is interrupted leaves nothing behind.
 #
@@ -56,6 +56,11 @@ wait_gone() {
 	done
 }
 
+# Loop devices on files below $1.
+loops_of() {
+	losetup -n -l -O NAME,BACK-FILE 2>/dev/null | awk -v d="$1/" 'index($2, d) == 1 { print $1 }' || true
+}
+
 unmount() {
 	if ((EUID == 0)); then umount "$@"; else fusermount3 -u "${@/#-l/-z}"; fi
 }
@@ -82,6 +87,7 @@ outer_end() {
 			wait_gone 5 "$p" || true
 		}
 	done
+	for p in $(loops_of "$work"); do losetup -d "$p" || true; done
 	if ((rc != 0 && rc != 77)) && compgen -G "$work/log/*" >/dev/null; then
 		for p in "$work"/log/*; do
 			echo "---- $(basename "$p"), the last 100 lines ----"
