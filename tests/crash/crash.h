@@ -123,7 +123,9 @@ struct seen_file {
 	uint64_t ino;
 	uint64_t meta;          /* hash of its names and attributes */
 	bool reg, dax;
-	bool written;           /* its content has been written back as it is; run.c sets it */
+	/* run.c sets these: its content has been written back as it is, by now or by the next operation; by
+	 * now; by this one, which is a sync, and no other before. */
+	bool written, written_by_now, synced;
 	uint64_t size;
 	size_t at;              /* of its content in look.bytes */
 };
@@ -154,6 +156,7 @@ bool look_same(const struct look *a, const struct seen_file *fa, const struct lo
 
 /* What an operation has promised when it returned. */
 struct promise {
+	bool sync;              /* it makes many files durable, all or none: also if it has not returned */
 	bool all;               /* everything that was done before is durable */
 	uint64_t ino;           /* this file's content is, and its names and attributes; 0: none */
 	uint64_t data_ino;      /* this file's content is, nothing else */

@@ -155,6 +155,9 @@ judge_content(const struct run *r, const struct look *image, unsigned j, unsigne
 		k = max_of(j, least);
 		if (f->dax && is_mixture(r, image, f, least, begun))
 			continue;
+		/* Made since, with or without a name: then it was empty once. */
+		if (f->size == 0 && !look_find(&r->look[least], f->ino))
+			continue;
 		if (!f->dax)
 			while (k > least && !is_version(r, image, f, k))
 				k--;
@@ -198,26 +201,56 @@ judge_exchanges(const struct run *r, const struct look *image, unsigned j)
 	return NULL;
 }
 
+/* What a sync that is on its way was the first to write back shows in all files, or in none. */
+static const char *
+judge_syncs(const struct run *r, const struct look *image, unsigned begun, unsigned ended)
+{
+	for (unsigned k = ended + 1; k <= begun; k++) {
+		uint64_t new = INO_NONE, old = INO_NONE;
+
+		for (unsigned n = 0; n < r->look[k].nfiles; n++) {
+			const struct seen_file *v = &r->look[k].file[n], *f = look_find(image, v->ino);
+
+			if (!v->synced || v->dax || !f)
+				continue;
+			if (look_same(&r->look[k], v, image, f))
+				new = v->ino;
+			else
+				old = v->ino;
+		}
+		if (new != INO_NONE && old != INO_NONE)
+			return because("operation %u, sync, is durable in part: in inode %llu, not in %llu", k,
+			    (unsigned long long)new, (unsigned long long)old);
+	}
+	return NULL;
+}
+
 /* ---- the whole ---------------------------------------------------------------------------------- */
 
 const char *
 judge_look(const struct run *r, const struct look *image, unsigned begun, unsigned ended)
 {
+	static char first[sizeof(reason)];
 	unsigned least = r->durable_names[ended];
-	const char *why = NULL;
 	bool found = false;
 
 	for (unsigned j = begun + 1; j-- > least; ) {
+		const char *why;
+
 		if (r->look[j].names != image->names)
 			continue;
-		found = true;
 		why = judge_content(r, image, j, begun, ended);
 		if (!why)
 			why = judge_exchanges(r, image, j);
 		if (!why)
+			why = judge_syncs(r, image, begun, ended);
+		if (!why)
 			return NULL;
+		if (!found)
+			memcpy(first, reason, sizeof(first));
+		found = true;
 	}
-	return found ? why : because("names and attributes are not what they were after any of the operations %u to %u",
+	return found ? first : because("names and attributes are not what they were after any of the operations %u to %u",
 	    least, begun);
 }
 

@@ -145,27 +145,83 @@ do_create(struct run *r, const struct op_def *op, struct promise *p)
 	return err;
 }
 
+static int
+write_to(struct run *r, struct file *f, size_t len, uint64_t off)
+{
+	uint8_t *buf = malloc(len);
+	ssize_t n;
+
+	if (!buf)
+		die("write", ENOMEM);
+	fill(r, buf, len);
+	n = fs_write(f, buf, len, off, false);
+	free(buf);
+	return n < 0 ? (int)n : 0;
+}
+
+/* A file without a name, written and then given one. */
+static int
+do_tmpfile(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct inode *root, *i;
+	struct file *f;
+	int err = inode_get(r->fs, INO_ROOT, &root);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = fs_tmpfile(r->fs, root, S_IFREG | 0644, &cred, &i);
+	if (err == 0) {
+		err = fs_open(r->fs, i, O_RDWR, &cred, &f);
+		if (err == 0) {
+			err = write_to(r, f, op->len, 0);
+			fs_release(f);
+		}
+		if (err == 0)
+			err = fs_link(r->fs, i, root, op->a);
+		inode_put(i);
+	}
+	inode_put(root);
+	return err;
+}
+
 /* off UINT64_MAX: at the end. */
 static int
 do_write(struct run *r, const struct op_def *op, struct promise *p)
 {
 	struct file *f;
-	ssize_t n;
-	uint8_t *buf;
-	int err;
+	int err = open_file(r->fs, op->a, &f);
 
 	(void)p;
-	err = open_file(r->fs, op->a, &f);
 	if (err < 0)
 		return err;
-	buf = malloc(op->len);
-	if (!buf)
-		die(op->name, ENOMEM);
-	fill(r, buf, op->len);
-	n = fs_write(f, buf, op->len, op->off == UINT64_MAX ? size_of(f) : op->off, false);
-	free(buf);
+	err = write_to(r, f, op->len, op->off == UINT64_MAX ? size_of(f) : op->off);
 	fs_release(f);
-	return n < 0 ? (int)n : 0;
+	return err;
+}
+
+/* A run of blocks, len of them, becomes content without a copy. */
+static int
+do_adopt(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct pool *pool = fs_pool(r->fs);
+	struct file *f;
+	uint64_t got;
+	pblk_t start;
+	ssize_t n;
+	int err = open_file(r->fs, op->a, &f);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = pool_alloc_data(pool, PBLK_NONE, op->len, 0, &start, &got);
+	if (err == 0) {
+		fill(r, (uint8_t *)pool_block(pool, start), got << BLK_SHIFT);
+		n = fs_write_blocks(f, start, got, op->off, false);
+		err = n < 0 ? (int)n : 0;
+	}
+	fs_release(f);
+	return err;
 }
 
 static int
@@ -188,9 +244,11 @@ do_fsync(struct run *r, const struct op_def *op, struct promise *p)
 static int
 do_sync(struct run *r, const struct op_def *op, struct promise *p)
 {
-	int err = fs_sync(r->fs);
+	int err;
 
 	(void)op;
+	p->sync = true;
+	err = fs_sync(r->fs);
 	p->all = err == 0;
 	return err;
 }
@@ -354,6 +412,29 @@ do_xattr(struct run *r, const struct op_def *op, struct promise *p)
 	return err;
 }
 
+/* Changes the mode, too. */
+static int
+do_acl(struct run *r, const struct op_def *op, struct promise *p)
+{
+	static const uint8_t acl[] = {
+		2, 0, 0, 0,
+		1, 0, 7, 0, 255, 255, 255, 255, /* owner */
+		2, 0, 5, 0, 210, 4, 0, 0,       /* user 1234 */
+		4, 0, 4, 0, 255, 255, 255, 255, /* group */
+		16, 0, 5, 0, 255, 255, 255, 255, /* mask */
+		32, 0, 0, 0, 255, 255, 255, 255, /* others */
+	};
+	struct inode *i;
+	int err = lookup(r->fs, op->a, &i);
+
+	(void)p;
+	if (err < 0)
+		return err;
+	err = fs_setxattr(r->fs, i, "system.posix_acl_access", acl, sizeof(acl), 0, &cred);
+	inode_put(i);
+	return err;
+}
+
 static int
 do_clone(struct run *r, const struct op_def *op, struct promise *p)
 {
@@ -370,6 +451,25 @@ do_clone(struct run *r, const struct op_def *op, struct promise *p)
 	}
 	fs_release(from);
 	return err;
+}
+
+static int
+do_copy(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct file *from, *to;
+	ssize_t n = 0;
+	int err = open_file(r->fs, op->a, &from);
+
+	if (err < 0)
+		return err;
+	err = open_file(r->fs, op->b, &to);
+	if (err == 0) {
+		n = fs_copy_range(from, 0, to, op->off, op->len);
+		p->moved[0] = n > 0 ? to->inode->ino : 0;
+		fs_release(to);
+	}
+	fs_release(from);
+	return err < 0 ? err : n < 0 ? (int)n : 0;
 }
 
 /* The content of a range of two files: both or none. */
@@ -411,11 +511,11 @@ do_close(struct run *r, const struct op_def *op, struct promise *p)
 	return 0;
 }
 
-/* The whole file, for writing. */
+/* The whole file. */
 static int
-pin(struct run *r, const char *name, struct held **out)
+pin(struct run *r, const char *name, enum pin_access access, struct held **out)
 {
-	const struct pin_params params = { .access = PIN_WRITE, .class = PIN_TRANSIENT };
+	const struct pin_params params = { .access = access, .class = PIN_TRANSIENT };
 	struct pin_range range = { 0 };
 	int err = hold(r, name, out);
 
@@ -433,7 +533,7 @@ do_pin(struct run *r, const struct op_def *op, struct promise *p)
 	struct held *h;
 
 	(void)p;
-	return pin(r, op->a, &h);
+	return pin(r, op->a, (enum pin_access)op->mode, &h);
 }
 
 static int
@@ -457,7 +557,7 @@ do_store(struct run *r, const struct op_def *op, struct promise *p)
 	struct map_extent x[16];
 	struct held *h;
 	uint8_t *buf;
-	int n = pin(r, op->a, &h);
+	int n = pin(r, op->a, PIN_WRITE, &h);
 
 	(void)p;
 	if (n < 0)
@@ -503,10 +603,12 @@ do_restart(struct run *r, const struct op_def *op, struct promise *p)
 
 const struct op_def ops[] = {
 	{ "create-c", do_create, "c", NULL, 0, 0, 0, OP_QUIET },
+	{ "tmpfile-c", do_tmpfile, "c", NULL, 0, 3000, 0, OP_PLAIN },
 	{ "create-da", do_create, "d/a", NULL, 0, 0, 0, OP_QUIET },
 	{ "write-a", do_write, "a", NULL, 0, 4096, 0, OP_QUIET },
 	{ "patch-a", do_write, "a", NULL, 3000, 6000, 0, OP_QUIET },
 	{ "append-b", do_write, "b", NULL, UINT64_MAX, 5000, 0, OP_QUIET },
+	{ "adopt-b", do_adopt, "b", NULL, 4096, 2, 0, OP_QUIET },
 	{ "write-c", do_write, "c", NULL, 0, 9000, 0, OP_QUIET },
 	{ "write-x", do_write, "x", NULL, 1000, 4000, 0, OP_QUIET },
 	{ "append-x", do_write, "x", NULL, UINT64_MAX, 6000, 0, OP_QUIET },
@@ -533,6 +635,7 @@ const struct op_def ops[] = {
 	{ "grow-a", do_truncate, "a", NULL, 0, 20000, 0, OP_QUIET },
 	{ "cut-x", do_truncate, "x", NULL, 0, 2000, 0, OP_QUIET },
 	{ "chmod-a", do_chmod, "a", NULL, 0, 0, 0600, OP_QUIET },
+	{ "acl-a", do_acl, "a", NULL, 0, 0, 0, OP_QUIET },
 	{ "alloc-a", do_fallocate, "a", NULL, 4000, 20000, 0, OP_QUIET },
 	{ "alloc-x", do_fallocate, "x", NULL, 4000, 20000, 0, OP_QUIET },
 	{ "punch-a", do_fallocate, "a", NULL, 1000, 6000, PUNCH, OP_QUIET },
@@ -546,9 +649,11 @@ const struct op_def ops[] = {
 	{ "rmxattr-a", do_xattr, "a", "user.small", 0, 0, 0, OP_QUIET },
 	{ "clone-a-b", do_clone, "a", "b", 0, 0, 0, OP_PLAIN },
 	{ "clone-b-a", do_clone, "b", "a", 4096, 4096, 0, OP_PLAIN },
+	{ "copy-b-a", do_copy, "b", "a", 3000, 5000, 0, OP_PLAIN },
 	{ "swap-a-b", do_swap, "a", "b", 0, 4096, 0, OP_PLAIN },
 	{ "swap-all-a-b", do_swap, "a", "b", 0, 0, 0, OP_PLAIN },
-	{ "pin-a", do_pin, "a", NULL, 0, 0, 0, OP_PLAIN },
+	{ "pin-a", do_pin, "a", NULL, 0, 0, PIN_WRITE, OP_PLAIN },
+	{ "rpin-a", do_pin, "a", NULL, 0, 0, PIN_READ, OP_PLAIN },
 	{ "store-a", do_store, "a", NULL, 500, 200, 0, OP_PLAIN },
 	{ "store-x", do_store, "x", NULL, 1000, 100, 0, OP_PLAIN },
 	{ "unpin-a", do_unpin, "a", NULL, 0, 0, 0, OP_PLAIN },

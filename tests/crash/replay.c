@@ -192,9 +192,9 @@ choose(struct state *s, unsigned number)
 	uint64_t rng = s->rp->seed ^ ((uint64_t)s->interval << 32 | number);
 	unsigned how, odd;
 
-	memset(s->reached, 0, s->nunits * sizeof(*s->reached));
 	if (s->nunits == 0)
 		return;
+	memset(s->reached, 0, s->nunits * sizeof(*s->reached));
 	if (few(s)) {
 		for (unsigned i = 0; i < s->nunits; i++)
 			s->reached[i].n = number >> i & 1;

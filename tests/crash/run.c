@@ -21,6 +21,7 @@ crash_mount(struct fs **out, const char *path, enum domain_kind domain, struct r
 	fs_options_default(&opt);
 	opt.commit_s = 3600;
 	opt.atime = FS_ATIME_NOATIME;
+	opt.transient_ms = 1;
 	opt.pool.domain = (int)domain;
 	opt.pool.lock_wait_ms = 0;
 	if (rec) {
@@ -112,9 +113,15 @@ note_written(struct run *r, unsigned last)
 			struct seen_file *f = &r->look[k].file[n];
 			const struct seen_file *before = k > 0 ? look_find(&r->look[k - 1], f->ino) : NULL;
 
-			f->written = f->reg && (!before || is_taken(r, k, f->ino) || (k < last && is_taken(r, k + 1, f->ino))
-			    || r->promise[k].moved[0] == f->ino || r->promise[k].moved[1] == f->ino
-			    || (before->written && look_same(&r->look[k - 1], before, &r->look[k], f)));
+			bool taken = is_taken(r, k, f->ino);
+			bool same = before && look_same(&r->look[k - 1], before, &r->look[k], f);
+
+			if (!f->reg)
+				continue;
+			f->synced = r->promise[k].sync && taken && !r->mixed[k] && !(same && before->written_by_now);
+			f->written_by_now = !before || taken || r->promise[k].moved[0] == f->ino
+			    || r->promise[k].moved[1] == f->ino || (same && before->written_by_now);
+			f->written = f->written_by_now || (k < last && is_taken(r, k + 1, f->ino));
 		}
 	}
 }
