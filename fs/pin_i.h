@@ -107,7 +107,8 @@ live_bounced(const struct live_extent *e)
 static inline enum fs_pinned
 live_policy(const struct live_extent *e)
 {
-	return e->holder > 0 || (e->flags & LIVE_REVERT) ? FS_PINNED_HOLDER : e->fail > 0 ? FS_PINNED_FAIL : e->skip > 0 ? FS_PINNED_SKIP :
+	return e->holder > 0 || (e->flags & LIVE_REVERT) ? FS_PINNED_HOLDER :
+	    e->fail > 0 ? FS_PINNED_FAIL : e->skip > 0 ? FS_PINNED_SKIP :
 	    e->wait > 0 ? FS_PINNED_WAIT : FS_PINNED_BOUNCE;
 }
 
