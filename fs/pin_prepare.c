@@ -383,8 +383,12 @@ enter_all(struct prepare *p, const struct pin_range *range, unsigned n)
 		fblk_t from = range[k].off >> BLK_SHIFT, to = (range[k].off + range[k].len) >> BLK_SHIFT;
 
 		r = p->write ? check_writable(i, from, to) : enter_durable(i, from, to);
-		if (r == 0)
-			r = live_split(m, from);
+	}
+	/* When all are there: what is entered may join what was split before. */
+	for (unsigned k = 0; k < n && r == 0; k++) {
+		fblk_t from = range[k].off >> BLK_SHIFT, to = (range[k].off + range[k].len) >> BLK_SHIFT;
+
+		r = live_split(m, from);
 		if (r == 0)
 			r = live_split(m, to);
 	}

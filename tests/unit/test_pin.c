@@ -206,6 +206,36 @@ START_TEST(test_read_pin_in_place)
 }
 END_TEST
 
+/* One pin whose ranges overlap: each block is counted once for each range that has it. */
+START_TEST(test_overlapping_ranges)
+{
+	static const struct { uint64_t off, len; } ranges[][2] = {
+		{ { 2, 1 }, { 2, 4 } }, { { 2, 4 }, { 2, 1 } }, { { 2, 2 }, { 3, 2 } }, { { 5, 1 }, { 4, 3 } },
+		{ { 1, 6 }, { 3, 1 } }, { { 2, 2 }, { 4, 2 } }, { { 2, 2 }, { 2, 2 } },
+	};
+	START(8);
+
+	for (unsigned k = 0; k < 2 * sizeof(ranges) / sizeof(ranges[0]); k++) {
+		struct pin_params p = { k % 2 ? PIN_WRITE : PIN_READ, PIN_TRANSIENT, 0, FS_PINNED_DEFAULT };
+		struct pin_range r[2];
+		uint64_t id;
+
+		unit_fill(f, 0, 8 * BLK, 'a');
+		sync_file(f);
+		for (unsigned j = 0; j < 2; j++)
+			r[j] = (struct pin_range){ .off = ranges[k / 2][j].off * BLK, .len = ranges[k / 2][j].len * BLK };
+		ck_assert_ok(pin_add(f, &p, r, 2, &unit_cred, &id));
+		/* what the file lets go of is the pin's until its end, and no longer */
+		ck_assert_ok(fs_truncate(f->inode, 3 * BLK));
+		ck_assert_ok(pin_remove(f, id));
+		ck_assert_uint_eq(quarantined(fs), 0);
+		sync_file(f);
+		ck_assert_uint_eq(f->inode->live.extents, 0);
+	}
+	finish(fs, path, f, before);
+}
+END_TEST
+
 START_TEST(test_write_pin_over_read_pin)
 {
 	uint64_t rid, wid;
@@ -672,6 +702,7 @@ main(void)
 	tcase_add_test(t, test_unpin_one_of_two);
 	tcase_add_test(t, test_cut_during_bounce);
 	tcase_add_test(t, test_read_pin_in_place);
+	tcase_add_test(t, test_overlapping_ranges);
 	tcase_add_test(t, test_write_pin_over_read_pin);
 	tcase_add_test(t, test_truncate_under_pins);
 	tcase_add_test(t, test_unpin_before_cut_is_durable);
