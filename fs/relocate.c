@@ -120,20 +120,19 @@ copy_pinned(struct relocation *m, struct content_wait *w)
 {
 	struct live_map *map = &m->inode->live;
 	struct live_extent *e;
-	fblk_t at;
+	fblk_t at, next;
 	int r;
 
 	for (e = live_find(map, m->fblk); e && e->fblk < m->end; e = live_next(map, e))
 		if (e->flags & LIVE_DURABLE)
 			return content_want_unshare(w, e->fblk, m->end - e->fblk);
-	for (at = m->fblk; (e = live_find(map, at)) != NULL && e->fblk < m->end; at = live_end(e)) {
+	for (at = m->fblk; (e = live_find(map, at)) != NULL && e->fblk < m->end; at = next) {
+		next = live_end(e); /* the copy may be in pieces, and then e is divided */
 		if (!needs_copy(e))
 			continue;
-		at = e->fblk;
-		r = copy_extent(m, at);
+		r = copy_extent(m, e->fblk);
 		if (r < 0)
 			return r;
-		e = live_find(map, at);
 	}
 	return 0;
 }

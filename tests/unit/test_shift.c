@@ -368,6 +368,39 @@ START_TEST(pinned_changes_meanwhile)
 }
 END_TEST
 
+/* Where there is no run that is long enough the copies of one extent lie in several. */
+START_TEST(pinned_rest_in_pieces)
+{
+	static pblk_t taken[4096];
+	unsigned n = 0;
+	uint64_t id, got;
+	START(8);
+	struct pool *pool = fs_pool(fs);
+	uint8_t *p;
+
+	ck_assert_ok(fs_truncate(f->inode, 8 * BLK));
+	p = pin(f, PIN_WRITE, 0, 8 * BLK, &id);
+	for (unsigned k = 0; k < 8; k++)
+		memset(p + k * BLK, (int)(1 + k), BLK);
+	sync_file(f);
+	/* no two neighbours are free */
+	while (alloc_run(pool_alloc(pool), PBLK_NONE, 1, 0, 0, &taken[n], &got) == 0)
+		n++;
+	for (unsigned k = 0; k < n; k += 2)
+		pool_free_data(pool, taken[k], 1);
+	ck_assert_ok(fs_insert_range(f, 0, BLK));
+	ck_assert_uint_eq(quarantined(fs), 8);
+	expect_block(f, 0, 0);
+	for (unsigned k = 0; k < 8; k++)
+		expect_block(f, 1 + k, (uint8_t)(1 + k));
+	sync_file(f);
+	for (unsigned k = 1; k < n; k += 2)
+		pool_free_data(pool, taken[k], 1);
+	ck_assert_ok(pin_remove(f, id));
+	finish(fs, path, f, before);
+}
+END_TEST
+
 /* A pin on the range that is collapsed; one before it, which nothing happens to. */
 START_TEST(pinned_range)
 {
@@ -462,6 +495,7 @@ main(void)
 	tcase_add_test(t, changes_meanwhile);
 	tcase_add_test(t, pinned_rest);
 	tcase_add_test(t, pinned_changes_meanwhile);
+	tcase_add_test(t, pinned_rest_in_pieces);
 	tcase_add_test(t, pinned_range);
 	tcase_add_test(t, tainted_rest);
 	tcase_add_test(t, dax_file);
