@@ -122,7 +122,7 @@ wanted(const char *name)
 static unsigned
 with_size(unsigned cmd, size_t size)
 {
-	return (unsigned)_IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), size & _IOC_SIZEMASK);
+	return (cmd & ~((unsigned)_IOC_SIZEMASK << _IOC_SIZESHIFT)) | ((unsigned)size & _IOC_SIZEMASK) << _IOC_SIZESHIFT;
 }
 
 /* ---- structures that are right ---------------------------------------------------------------------------------- */
