@@ -181,7 +181,7 @@ right(const struct request *q, void *buf, uint64_t *s)
 		unsigned n = below(s, 4) ? 1 : 1 + below(s, PINFS_PIN_RANGES_MAX);
 
 		size = (uint32_t)PINFS_PIN_SIZE(n);
-		cmd = PINFS_IOC_PIN(n);
+		cmd = (unsigned)PINFS_IOC_PIN(n);
 		u->pin.nranges = n;
 		u->pin.access = below(s, 2) ? PINFS_ACCESS_READ : PINFS_ACCESS_READWRITE;
 		u->pin.flags = u->pin.access != PINFS_ACCESS_READ && below(s, 2) ? PINFS_PIN_ALLOC : 0;
