@@ -46,6 +46,20 @@ name_is_dots(const char *name, size_t len)
 	return name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'));
 }
 
+/* Is it the name of an entry that an operation may change in dir? dots: the error for "." and "..". */
+static int
+entry_name(struct inode *dir, const char *name, int dots, size_t *len)
+{
+	int err;
+
+	if (!inode_is_dir(dir))
+		return -ENOTDIR;
+	err = name_check(name, len);
+	if (err)
+		return err;
+	return name_is_dots(name, *len) ? dots : 0;
+}
+
 int
 name_dangles(struct inode *dir, uint64_t ino)
 {
@@ -240,13 +254,9 @@ make(struct fs *fs, struct inode *dir, const char *name, const struct new_node *
 	size_t len;
 	int err;
 
-	if (!inode_is_dir(dir))
-		return -ENOTDIR;
-	err = name_check(name, &len);
+	err = entry_name(dir, name, -EEXIST, &len);
 	if (err)
 		return err;
-	if (name_is_dots(name, len))
-		return -EEXIST;
 	err = op_begin(&op, fs, 3, txn_credits_run(fs->pool, symlink_chunks(nn), ITEM_CHUNK), 0);
 	if (err)
 		return err;
@@ -365,13 +375,9 @@ fs_link(struct fs *fs, struct inode *i, struct inode *dir, const char *name)
 	size_t len;
 	int err;
 
-	if (!inode_is_dir(dir))
-		return -ENOTDIR;
-	err = name_check(name, &len);
+	err = entry_name(dir, name, -EEXIST, &len);
 	if (err)
 		return err;
-	if (name_is_dots(name, len))
-		return -EEXIST;
 	if (inode_is_dir(i) || (inode_flags(i) & (INODE_FL_IMMUTABLE | INODE_FL_APPEND)))
 		return -EPERM;
 	err = op_begin(&op, fs, 4, 0, 0);
@@ -448,13 +454,9 @@ fs_unlink(struct fs *fs, struct inode *dir, const char *name)
 	size_t len;
 	int err;
 
-	if (!inode_is_dir(dir))
-		return -ENOTDIR;
-	err = name_check(name, &len);
+	err = entry_name(dir, name, -EISDIR, &len);
 	if (err)
 		return err;
-	if (name_is_dots(name, len))
-		return -EISDIR;
 	err = op_begin(&op, fs, 4, 0, TXN_MUST);
 	if (err)
 		return err;
@@ -504,13 +506,9 @@ fs_rmdir(struct fs *fs, struct inode *dir, const char *name)
 	size_t len;
 	int err;
 
-	if (!inode_is_dir(dir))
-		return -ENOTDIR;
-	err = name_check(name, &len);
+	err = entry_name(dir, name, strcmp(name, "..") == 0 ? -ENOTEMPTY : -EINVAL, &len);
 	if (err)
 		return err;
-	if (name_is_dots(name, len))
-		return len == 1 ? -EINVAL : -ENOTEMPTY;
 	do {
 		err = fs_lookup(fs, dir, name, &victim);
 		if (err)

@@ -115,8 +115,9 @@ op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- making and linking ---------------------------------------------------------------------- */
 
+/* A new name in parent: a symlink if target is set, else what mode says. */
 static void
-op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target)
 {
 	struct front *fr = front_of(req);
 	struct inode *dir, *i = NULL;
@@ -126,44 +127,36 @@ op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t
 	front_cred(req, &c);
 	r = front_inode(fr, parent, &dir);
 	if (r == 0) {
-		r = fs_create(fr->fs, dir, name, mode, rdev, &c, &i);
+		if (target)
+			r = fs_symlink(fr->fs, dir, name, target, &c, &i);
+		else if (S_ISDIR(mode))
+			r = fs_mkdir(fr->fs, dir, name, mode, &c, &i);
+		else
+			r = fs_create(fr->fs, dir, name, mode, rdev, &c, &i);
 		inode_put(dir);
 	}
 	front_reply_inode(req, r, i);
+}
+
+static void
+op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	if (S_ISDIR(mode))
+		front_reply(req, -EINVAL);
+	else
+		make(req, parent, name, mode, rdev, NULL);
 }
 
 static void
 op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	struct front *fr = front_of(req);
-	struct inode *dir, *i = NULL;
-	struct fs_cred c;
-	int r;
-
-	front_cred(req, &c);
-	r = front_inode(fr, parent, &dir);
-	if (r == 0) {
-		r = fs_mkdir(fr->fs, dir, name, mode, &c, &i);
-		inode_put(dir);
-	}
-	front_reply_inode(req, r, i);
+	make(req, parent, name, S_IFDIR | (mode & 07777), 0, NULL);
 }
 
 static void
 op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	struct front *fr = front_of(req);
-	struct inode *dir, *i = NULL;
-	struct fs_cred c;
-	int r;
-
-	front_cred(req, &c);
-	r = front_inode(fr, parent, &dir);
-	if (r == 0) {
-		r = fs_symlink(fr->fs, dir, name, target, &c, &i);
-		inode_put(dir);
-	}
-	front_reply_inode(req, r, i);
+	make(req, parent, name, S_IFLNK, 0, target);
 }
 
 static void
@@ -189,7 +182,8 @@ op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 }
 
 static void
-op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
+    int (*how)(struct fs *fs, struct inode *dir, const char *name))
 {
 	struct front *fr = front_of(req);
 	struct inode *dir;
@@ -197,25 +191,22 @@ op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	r = front_inode(fr, parent, &dir);
 	if (r == 0) {
-		r = fs_unlink(fr->fs, dir, name);
+		r = how(fr->fs, dir, name);
 		inode_put(dir);
 	}
 	front_reply(req, r);
 }
 
 static void
+op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, parent, name, fs_unlink);
+}
+
+static void
 op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct front *fr = front_of(req);
-	struct inode *dir;
-	int r;
-
-	r = front_inode(fr, parent, &dir);
-	if (r == 0) {
-		r = fs_rmdir(fr->fs, dir, name);
-		inode_put(dir);
-	}
-	front_reply(req, r);
+	remove_name(req, parent, name, fs_rmdir);
 }
 
 static void
