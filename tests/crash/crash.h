@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 #include "fs/fs.h"
+#include "tests/unit/unit_track.h"
 
 enum {
 	CRASH_POOL_BYTES = POOL_MIN_BYTES,
@@ -170,6 +171,8 @@ struct held {
 	char name[16];
 	struct file *file;
 	uint64_t pin;           /* 0: none */
+	struct mapping map;     /* of a faultable pin, from the beginning of the file; at NULL: none */
+	uint64_t map_off;       /* where that lies in the pool, bytes */
 };
 
 enum { HELD_MAX = 8, TAKEN_MAX = 16 };

@@ -67,6 +67,8 @@ static const char *const scenarios[] = {
 	"store-a,unlink-a,store-a,sync,close,sync,create-c,write-c,fsync-c",
 	"store-a,rename-a-b,store-a,fsync-b,close,fsync-b",
 	"store-a,fsync-a,restart,patch-a,fsync-a,store-a,sync,restart",
+	"fpin-a,store1-a,fsync-a,store1-a,fsync-a,store-a,sync,write-a,fsync-a,store1-a,unpin-a,fsync-a",
+	"fpin-a,fsync-a,clone-a-b,store1-a,fsync-a,punch-a,store-a,sync,insert-a,store1-a,sync,close,sync",
 	"rpin-a,write-a,fsync-a,clone-a-b,write-a,fsync-a,patch-a,close,fsync-a",
 	"rpin-a,unlink-a,write-c,sync,close,tmpfile-c,fsync-c,adopt-b,fsync-b,copy-b-a,sync",
 	/* dax files: in place */

@@ -12,7 +12,9 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fs/pin.h"
 #include "tests/crash/crash.h"
@@ -99,11 +101,21 @@ hold(struct run *r, const char *name, struct held **out)
 	return 0;
 }
 
+static void
+drop_map(struct held *h)
+{
+	if (h->map.at)
+		unmap(&h->map);
+	h->map.at = NULL;
+}
+
 void
 ops_close(struct run *r)
 {
-	while (r->nheld > 0)
-		fs_release(r->held[--r->nheld].file);
+	while (r->nheld > 0) {
+		drop_map(&r->held[--r->nheld]);
+		fs_release(r->held[r->nheld].file);
+	}
 }
 
 static void
@@ -513,9 +525,9 @@ do_close(struct run *r, const struct op_def *op, struct promise *p)
 
 /* The whole file. */
 static int
-pin(struct run *r, const char *name, enum pin_access access, struct held **out)
+pin(struct run *r, const char *name, enum pin_access access, enum pin_class class, struct held **out)
 {
-	const struct pin_params params = { .access = access, .class = PIN_TRANSIENT };
+	const struct pin_params params = { .access = access, .class = class };
 	struct pin_range range = { 0 };
 	int err = hold(r, name, out);
 
@@ -524,7 +536,35 @@ pin(struct run *r, const char *name, enum pin_access access, struct held **out)
 	range.len = size_of((*out)->file);
 	if (range.len == 0)
 		return -EINVAL;
-	return pin_add((*out)->file, &params, &range, 1, &cred, &(*out)->pin);
+	err = pin_add((*out)->file, &params, &range, 1, &cred, &(*out)->pin);
+	(*out)->map_off = range.pool_off;
+	(*out)->map.len = range.ext_len;
+	return err;
+}
+
+/* With a mapping whose stores the kernel tells, so that writeback leaves alone what was not stored to. */
+static int
+do_faultable(struct run *r, const struct op_def *op, struct promise *p)
+{
+	struct held *h;
+	int fd, reason, err = pin(r, op->a, PIN_WRITE, PIN_FAULTABLE, &h);
+
+	(void)p;
+	if (err < 0 || h->map.at)
+		return err;
+	fd = open(r->path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		die(r->path, errno);
+	h->map.at = mmap(NULL, h->map.len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)h->map_off);
+	close(fd);
+	if (h->map.at == MAP_FAILED)
+		die("mmap", errno);
+	err = protect(&h->map);
+	if (err == 0)
+		err = pin_track(h->file, h->pin, 0, h->map.len, (uintptr_t)h->map.at, getpid(), &reason);
+	if (err < 0)
+		drop_map(h);
+	return err;
 }
 
 static int
@@ -533,7 +573,7 @@ do_pin(struct run *r, const struct op_def *op, struct promise *p)
 	struct held *h;
 
 	(void)p;
-	return pin(r, op->a, (enum pin_access)op->mode, &h);
+	return pin(r, op->a, (enum pin_access)op->mode, PIN_TRANSIENT, &h);
 }
 
 static int
@@ -545,19 +585,20 @@ do_unpin(struct run *r, const struct op_def *op, struct promise *p)
 	(void)p;
 	if (err < 0 || !h->pin)
 		return err < 0 ? err : -ENOENT;
+	drop_map(h);
 	err = pin_remove(h->file, h->pin);
 	h->pin = 0;
 	return err;
 }
 
-/* Through the mapping that a pin gives: some bytes in each of its blocks. */
+/* Through the mapping that a pin gives: some bytes in each of its blocks; mode 1: in one place only. */
 static int
 do_store(struct run *r, const struct op_def *op, struct promise *p)
 {
 	struct map_extent x[16];
 	struct held *h;
 	uint8_t *buf;
-	int n = pin(r, op->a, PIN_WRITE, &h);
+	int n = pin(r, op->a, PIN_WRITE, PIN_TRANSIENT, &h);
 
 	(void)p;
 	if (n < 0)
@@ -572,9 +613,14 @@ do_store(struct run *r, const struct op_def *op, struct promise *p)
 		if (x[k].pool_off == UINT64_MAX || !(x[k].flags & MAP_WPINNED))
 			continue;
 		to = (uint8_t *)pool_block(fs_pool(r->fs), x[k].pool_off >> BLK_SHIFT);
+		if (h->map.at && x[k].pool_off == h->map_off + x[k].off && x[k].off + x[k].len <= h->map.len)
+			to = h->map.at + x[k].off;
 		fill(r, buf, min_of(x[k].len, (uint64_t)WRITE_MAX));
-		for (uint64_t at = 0; at < min_of(x[k].len, (uint64_t)WRITE_MAX); at += BLK_SIZE)
+		for (uint64_t at = 0; at + op->off < min_of(x[k].len, (uint64_t)WRITE_MAX); at += BLK_SIZE) {
 			memcpy(to + at + op->off, buf + at, op->len);
+			if (op->mode)
+				break;
+		}
 	}
 	free(buf);
 	record_stores(r->rec);
@@ -654,6 +700,8 @@ const struct op_def ops[] = {
 	{ "swap-all-a-b", do_swap, "a", "b", 0, 0, 0, OP_PLAIN },
 	{ "pin-a", do_pin, "a", NULL, 0, 0, PIN_WRITE, OP_PLAIN },
 	{ "rpin-a", do_pin, "a", NULL, 0, 0, PIN_READ, OP_PLAIN },
+	{ "fpin-a", do_faultable, "a", NULL, 0, 0, 0, OP_PLAIN },
+	{ "store1-a", do_store, "a", NULL, 4500, 8, 1, OP_PLAIN },
 	{ "store-a", do_store, "a", NULL, 500, 200, 0, OP_PLAIN },
 	{ "store-x", do_store, "x", NULL, 1000, 100, 0, OP_PLAIN },
 	{ "unpin-a", do_unpin, "a", NULL, 0, 0, 0, OP_PLAIN },
