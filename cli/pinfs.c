@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/confine.h"
 #include "fs/fuse/front.h"
 #include "pmem/log.h"
 
@@ -166,18 +167,31 @@ detach_output(void)
 		close(fd);
 }
 
+/* Everything is open: give away what serving does not need. A kernel without seccomp is no reason not to serve. */
+static void
+confine_now(struct front *fr, int r)
+{
+	if (r == 0) {
+		front_on_unmount(fr, confine_unmount, NULL);
+		r = confine();
+	}
+	if (r < 0)
+		pinfs_log(LOG_WARNING, "can't give up privileges (%s): going on with them", strerror(-r));
+}
+
 /* ready: where the parent waits for one byte, -1: there is none. */
 static int
 run(const struct arguments *a, int ready)
 {
 	struct front_error err;
 	struct front *fr;
-	int r, e;
+	int r, e, confined;
 
 	block_signals();
 	umask(0);
 	if (a->debug)
 		pinfs_log_level(LOG_DEBUG);
+	confined = confine_begin(a->mountpoint_path, ready);
 	r = front_open(&fr, a->pool_path, a->mountpoint_path, &a->options, a->debug, &err);
 	if (r < 0) {
 		cli_error(prog, "%s", err.text[0] ? err.text : strerror(-r));
@@ -190,6 +204,7 @@ run(const struct arguments *a, int ready)
 			r = -errno;
 		close(ready);
 	}
+	confine_now(fr, confined);
 	if (r == 0)
 		r = front_serve(fr);
 	e = front_close(fr);

@@ -19,6 +19,7 @@
  * in its caches for long.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -459,6 +460,40 @@ front_serve(struct front *fr)
 	return r;
 }
 
+void
+front_on_unmount(struct front *fr, int (*fn)(void *arg), void *arg)
+{
+	fr->unmount = fn;
+	fr->unmount_arg = arg;
+}
+
+/* The library unmounts, too, unless the device says that the connection is gone (POLLERR). After a lazy unmount of a
+ * mount that somebody uses it does not, so something that does takes its place. That ends the connection. */
+static void
+close_device(struct front *fr)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return;
+	close(p[0]);
+	dup2(p[1], fr->fd);
+	close(p[1]);
+}
+
+static void
+unmount(struct front *fr)
+{
+	int r = fr->unmount ? fr->unmount(fr->unmount_arg) : 0;
+
+	/* EINVAL: it is no mount any more, which is why we end */
+	if (fr->unmount && (r == 0 || r == -EINVAL))
+		close_device(fr);
+	else if (r < 0)
+		pinfs_log(LOG_WARNING, "can't unmount: %s", strerror(-r));
+	fuse_session_unmount(fr->se);
+}
+
 int
 front_close(struct front *fr)
 {
@@ -473,7 +508,7 @@ front_close(struct front *fr)
 	if (fr->fs)
 		park_close(fs_park(fr->fs));
 	if (fr->mounted)
-		fuse_session_unmount(fr->se);
+		unmount(fr);
 	if (fr->se)
 		fuse_session_destroy(fr->se);
 	session_free(fr->session);

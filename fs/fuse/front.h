@@ -25,6 +25,8 @@ int front_open(struct front **out, const char *pool, const char *mountpoint, con
 int front_open_fd(struct front **out, const char *pool, int fd, const struct mount_options *o, struct front_error *err);
 /* 0, or -errno: requests can't be had any more. */
 int front_serve(struct front *fr);
+/* fn, which returns 0 or -errno, takes the mount away in front_close() instead of the library: for a process that can't any more. */
+void front_on_unmount(struct front *fr, int (*fn)(void *arg), void *arg);
 /* The first error of writing back and closing; gone in any case. */
 int front_close(struct front *fr);
 

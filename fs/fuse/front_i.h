@@ -30,6 +30,8 @@ struct front {
 	struct waiters waiters;
 	struct offers offers;
 	bool mounted;
+	int (*unmount)(void *arg);
+	void *unmount_arg;
 	/* agreed on in INIT, before any other request */
 	bool killpriv_v2;      /* writes say when they take setuid and setgid away */
 	bool direct_io;        /* files opened with O_DIRECT may bypass the kernel's cache, and still be mapped */
