@@ -55,6 +55,7 @@ fill_pool(struct fs *fs, bool deep)
 	struct file *f, *to;
 
 	memset(value, 'v', sizeof(value));
+	value[sizeof(value) - 1] = '\0'; /* a symlink's target, too */
 	ck_assert_ok(inode_get(fs, INO_ROOT, &root));
 	for (unsigned d = 0; d < (deep ? 12u : 2u); d++) {
 		snprintf(name, sizeof(name), "directory-%u", d);
