@@ -28,6 +28,7 @@ static const struct {
 	const char *name, *value, *text;
 } options[] = {
 	[PINCTL_ALLOC] = { "alloc", NULL, "extend the file to the end of the range" },
+	[PINCTL_CANCEL] = { "cancel", NULL, "end the scrub that runs" },
 	[PINCTL_CLASS] = { "class", "C", "transient, longterm (the default) or faultable" },
 	[PINCTL_COOPERATE] = { "cooperate", NULL, "with --hold: let go when a layout operation asks for it" },
 	[PINCTL_EXCLUSIVE] = { "exclusive", NULL, "layout operations by others fail (ETXTBSY) and don't wait" },
@@ -36,6 +37,8 @@ static const struct {
 	[PINCTL_INTERVAL] = { "interval", "SECONDS", "between two looks, 1 if not given" },
 	[PINCTL_JSON] = { "json", NULL, "print JSON" },
 	[PINCTL_ON_DEADLINE] = { "on-deadline", "D", "of a break: revoke (the default), fail or wait" },
+	[PINCTL_RATE] = { "rate", "BYTES", "a second, 100M if not given; 0: as fast as it can" },
+	[PINCTL_STATUS] = { "status", NULL, "show how far the scrub is, or how the last one ended" },
 	[PINCTL_WRITE] = { "write", NULL, "pin for writing" },
 	[PINCTL_WRITEBACK] = { "writeback", "P", "what writeback does: default, bounce, wait, fail, skip or holder" },
 };
@@ -71,6 +74,8 @@ static const struct command {
 	{ "leases", pinctl_leases, "MNT|FILE", 1, 1, JSON, "list the leases of a mount or of one file" },
 	{ "events", pinctl_events, "FILE [OFF LEN]", 1, 3, JSON | OPT(FOLLOW) | OPT(ON_DEADLINE),
 	    "wait for a layout operation and show it: a lease that gives way" },
+	{ "scrub", pinctl_scrub, "MNT", 1, 1, JSON | OPT(CANCEL) | OPT(RATE) | OPT(STATUS),
+	    "read everything on the mount, in the background of other use, and compare checksums" },
 	{ "top", pinctl_top, "MNT", 1, 1, OPT(INTERVAL), "pins, leases and breaks, live, on the whole screen" },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))

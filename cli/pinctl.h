@@ -14,6 +14,7 @@ enum { PINCTL_USAGE = 2 }; /* exit status after a usage error */
 /* All options of all commands; pinctl.c has a table of what they are called. */
 enum pinctl_option {
 	PINCTL_ALLOC,
+	PINCTL_CANCEL,
 	PINCTL_CLASS,
 	PINCTL_COOPERATE,
 	PINCTL_EXCLUSIVE,
@@ -22,6 +23,8 @@ enum pinctl_option {
 	PINCTL_INTERVAL,
 	PINCTL_JSON,
 	PINCTL_ON_DEADLINE,
+	PINCTL_RATE,
+	PINCTL_STATUS,
 	PINCTL_WRITE,
 	PINCTL_WRITEBACK,
 	PINCTL_NOPTIONS
@@ -56,6 +59,7 @@ int pinctl_lease(const struct pinctl_args *a);
 int pinctl_leases(const struct pinctl_args *a);
 int pinctl_events(const struct pinctl_args *a);
 int pinctl_top(const struct pinctl_args *a);
+int pinctl_scrub(const struct pinctl_args *a);
 
 /* An offset or length with an optional unit; complains (what: "offset"), -EINVAL, -ERANGE: a usage error. */
 int pinctl_size(const char *text, const char *what, uint64_t *bytes);

@@ -22,6 +22,7 @@
 #include "fs/fs_i.h"
 #include "fs/inode_i.h"
 #include "fs/refcount.h"
+#include "fs/scrub.h"
 #include "fs/track.h"
 #include "pmem/held.h"
 #include "pmem/log.h"
@@ -270,9 +271,12 @@ fs_new(struct fs **out, const struct fs_options *opt)
 	if (!err)
 		err = tracker_new(&fs->tracker);
 	if (!err)
+		err = scrub_new(fs, &fs->scrub);
+	if (!err)
 		err = inode_cache_init(fs);
 	if (err) {
 		tracker_free(fs->tracker);
+		scrub_free(fs->scrub);
 		park_lot_free(fs->park);
 		free(fs);
 		return err;
@@ -286,6 +290,7 @@ static void
 fs_free(struct fs *fs)
 {
 	inode_cache_destroy(fs);
+	scrub_free(fs->scrub);
 	park_lot_free(fs->park);
 	tracker_free(fs->tracker);
 	mtx_destroy(&fs->rename_lock);
@@ -394,6 +399,8 @@ fs_umount(struct fs *fs)
 {
 	int err = 0;
 
+	scrub_free(fs->scrub);
+	fs->scrub = NULL;
 	park_close(fs->park);
 	file_release_all(fs);
 	if (!fs->opt.readonly) {
@@ -412,6 +419,8 @@ fs_umount(struct fs *fs)
 void
 fs_abandon(struct fs *fs)
 {
+	scrub_free(fs->scrub);
+	fs->scrub = NULL;
 	park_close(fs->park);
 	if (!fs->opt.readonly)
 		writeback_stop(fs);

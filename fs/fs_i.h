@@ -36,6 +36,7 @@ struct fs {
 	uint64_t *csum_checked;           /* atomic bits by pool block: CRC checked since mount (extent.c) */
 	uint64_t dirhash_mask;            /* ~0; a test narrows it to make name hashes collide */
 
+	struct scrub *scrub;              /* reads everything when told to */
 	struct park_lot *park;            /* what waits for a client, or for a moment */
 
 	void (*notify)(void *arg, struct file *f); /* constant while there are files */

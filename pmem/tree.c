@@ -385,6 +385,103 @@ tree_walk(struct pool *p, tree_walk_fn *fn, void *arg)
 	return r;
 }
 
+/* ---- a step of a scrub ---- */
+
+/* The lowest key behind the node of level that the path leads to; false: nothing is behind it. */
+static bool
+path_behind(const struct path *path, unsigned level, struct tree_key *key)
+{
+	for (unsigned l = level + 1; l < path->height; l++) {
+		if (path->at[l].idx + 1 >= path->at[l].node->nr)
+			continue;
+		*key = inner_key(path->at[l].node, path->at[l].idx + 1);
+		return true;
+	}
+	return false;
+}
+
+/* Is the leaf that the path leads to the first one below level? */
+static bool
+path_is_first(const struct path *path, unsigned level)
+{
+	for (unsigned l = 1; l <= level; l++)
+		if (path->at[l].idx > 0)
+			return false;
+	return true;
+}
+
+/* The node that ref names, checked: NULL, with why and what is behind it, if it is damaged. */
+static struct node_header *
+check_node(struct pool *p, const struct path *path, int level, const struct node_ref *ref, struct tree_walk_node *wn)
+{
+	*wn = (struct tree_walk_node){ .block = ref->block, .level = level < 0 ? 0 : (unsigned)level };
+	if (!(ref->flags & NODE_REF_DIRTY))
+		wn->why = path_node_check(p, path, level, ref, txn_open_number(p));
+	if (!wn->why)
+		return pool_addr(p, ref->block);
+	wn->error = -EIO;
+	if (tree_block_ok(p, ref->block))
+		pool_clear_verified(p, ref->block);
+	return NULL;
+}
+
+/* LOCK_TREE held, and no commit closes a transaction: which refs are dirty does not change. */
+static int
+check_next_locked(struct pool *p, struct tree_key *at, tree_walk_fn *fn, void *arg)
+{
+	struct tree_walk_node wn[NODE_LEVELS_MAX];
+	const struct node_ref *ref = &p->tree_root;
+	struct path path = { .height = 0 };
+	struct tree_key key = *at;
+	int level = -1, r = 0;
+	bool more;
+
+	if (ref->block == PBLK_NONE)
+		return 0;
+	do {
+		struct tree_walk_node w;
+		struct node_header *n = check_node(p, &path, level < 0 ? -1 : level - 1, ref, &w);
+
+		if (!n) {
+			more = path_behind(&path, w.level, at);
+			r = fn(arg, &w);
+			return r < 0 ? r : more;
+		}
+		if (level < 0)
+			path.height = n->level + 1u;
+		level = n->level;
+		w.level = n->level;
+		w.node = n;
+		wn[level] = w;
+		path.at[level].node = n;
+		path.at[level].idx = level > 0 ? inner_search(n, key) : 0;
+		if (level > 0)
+			ref = &inner_slots(n)[path.at[level].idx].child;
+	} while (level > 0);
+	more = path_behind(&path, 0, at);
+	for (unsigned l = path.height; l-- > 0 && r == 0;)
+		if (path_is_first(&path, l))
+			r = fn(arg, &wn[l]);
+	return r < 0 ? r : more;
+}
+
+int
+tree_check_next(struct pool *p, struct tree_key *at, tree_walk_fn *fn, void *arg)
+{
+	struct txn t;
+	int r = p->readonly ? -EROFS : txn_begin(p, &t, 0, TXN_MUST), ret;
+
+	/* Read-only there are no commits either. */
+	if (r < 0 && r != -EROFS)
+		return r;
+	rwl_rdlock(&p->tree_lock);
+	ret = check_next_locked(p, at, fn, arg);
+	rwl_unlock(&p->tree_lock);
+	if (r == 0)
+		txn_end(&t);
+	return ret;
+}
+
 unsigned
 leaf_count(const struct node_header *leaf)
 {

@@ -63,7 +63,12 @@ struct tree_walk_node {
 };
 typedef int tree_walk_fn(void *arg, const struct tree_walk_node *wn);
 int tree_walk(struct pool *p, tree_walk_fn *fn, void *arg);
-/* Items of a verified leaf, for a tree_walk_fn. */
+/* One step of a scrub: check the leaf that *at belongs to as if for the first time, and the nodes above it whose
+ * first leaf it is; *at becomes the first key that may be in the next leaf. 1; 0 at the end. Only the operations that
+ * are going on hold up a step, and a step them. Nodes that are not on the medium yet are passed over;
+ * one that fails is not trusted any more. fn is called as by tree_walk, with the tree locked. */
+int tree_check_next(struct pool *p, struct tree_key *at, tree_walk_fn *fn, void *arg);
+/* Items of a verified leaf, for a tree_walk_fn or a leaf that tree_walk has verified. */
 unsigned leaf_count(const struct node_header *leaf);
 void leaf_item(const struct node_header *leaf, unsigned i, struct tree_key *key, const void **value,
     size_t *len);

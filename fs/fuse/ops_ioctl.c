@@ -18,6 +18,7 @@
 #include "fs/fuse/ioctl_i.h"
 #include "fs/pin.h"
 #include "fs/process.h"
+#include "fs/scrub.h"
 #include "pmem/held.h"
 
 bool
@@ -503,6 +504,39 @@ do_noop(const struct call *c)
 	return 0;
 }
 
+static int
+do_scrub(const struct call *c)
+{
+	static const uint32_t states[SCRUB_STATES] = {
+		[SCRUB_NEVER] = PINFS_SCRUB_NEVER, [SCRUB_RUNNING] = PINFS_SCRUB_RUNNING,
+		[SCRUB_DONE] = PINFS_SCRUB_DONE, [SCRUB_CANCELLED] = PINFS_SCRUB_CANCELLED,
+	};
+	uid_t uid = fuse_req_ctx(c->req)->uid;
+	struct fs *fs = c->front->fs;
+	struct scrub_status st;
+	struct pinfs_scrub o;
+	int err = 0;
+
+	if (!TAKE(c, o) || !RESERVED_OK(o) || o.op > PINFS_SCRUB_CANCEL)
+		return -EINVAL;
+	if (o.op != PINFS_SCRUB_STATUS && uid != 0 && uid != geteuid())
+		return -EPERM;
+	if (o.op == PINFS_SCRUB_START)
+		err = fs_scrub_start(fs, o.bytes_per_s);
+	else if (o.op == PINFS_SCRUB_CANCEL)
+		fs_scrub_cancel(fs);
+	if (err)
+		return err;
+	fs_scrub_status(fs, &st);
+	o = (struct pinfs_scrub){ .size = sizeof(o), .op = o.op, .state = states[st.state],
+		.bytes_per_s = st.bytes_per_s, .done_bytes = st.done_bytes, .total_bytes = st.total_bytes,
+		.nodes = st.nodes, .inodes = st.inodes, .blocks = st.blocks, .node_errors = st.node_errors,
+		.inode_errors = st.inode_errors, .block_errors = st.block_errors, .known_blocks = st.known_blocks,
+		.started = st.started, .ended = st.ended };
+	ioctl_reply_struct(c, &o, sizeof(o));
+	return 0;
+}
+
 static const struct {
 	unsigned cmd;
 	int (*execute)(const struct call *c); /* replies itself, or returns an error and has not replied */
@@ -522,6 +556,7 @@ static const struct {
 	{ PINFS_IOC_OFFER, ioctl_offer },
 	{ PINFS_IOC_CLONE, ioctl_clone },
 	{ PINFS_IOC_EXCHANGE, ioctl_exchange },
+	{ PINFS_IOC_SCRUB, do_scrub },
 	{ FS_IOC_GETFLAGS, do_getflags },
 	{ FS_IOC_SETFLAGS, do_setflags },
 	{ FS_IOC_FSGETXATTR, do_fsgetxattr },

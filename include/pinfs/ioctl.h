@@ -423,6 +423,43 @@ struct pinfs_exchange {
 	__u64 reserved[2];
 };
 
+/* -- PINFS_IOC_SCRUB: read everything and compare checksums ----------------------
+ *
+ * On any file or directory of the mount. Nothing is changed; what is found is counted here and logged by the
+ * daemon with inode and offset. One scrub at a time; it goes on when its starter is gone. The reply tells how far the scrub is,
+ * or how the last one ended; it does not wait for one to end. START and CANCEL: EPERM neither root nor the
+ * user that the daemon runs as; EBUSY (START) one is running. CANCEL without a scrub is no error. */
+enum pinfs_scrub_op {
+	PINFS_SCRUB_STATUS = 0,
+	PINFS_SCRUB_START = 1,
+	PINFS_SCRUB_CANCEL = 2,
+};
+enum pinfs_scrub_state {
+	PINFS_SCRUB_NEVER = 0,     /* since the mount */
+	PINFS_SCRUB_RUNNING = 1,
+	PINFS_SCRUB_DONE = 2,
+	PINFS_SCRUB_CANCELLED = 3,
+};
+struct pinfs_scrub {
+	__u32 size;
+	__u32 flags;         /* 0 */
+	__u32 op;            /* in: enum pinfs_scrub_op */
+	__u32 state;         /* out, as all that follows: enum pinfs_scrub_state */
+	__u64 bytes_per_s;   /* in, too (START): at most that fast; 0: no limit */
+	__u64 done_bytes;    /* read so far */
+	__u64 total_bytes;   /* in use when it began; what is shared or written meanwhile is not counted */
+	__u64 nodes;         /* looked at: nodes of the tree, inodes, blocks of files with checksums */
+	__u64 inodes;
+	__u64 blocks;
+	__u64 node_errors;   /* damaged, of these */
+	__u64 inode_errors;
+	__u64 block_errors;
+	__u64 known_blocks;  /* damaged, and marked so by fsck.pinfs(8): not among the errors */
+	__s64 started;       /* seconds since 1970; 0: not yet */
+	__s64 ended;
+	__u64 reserved[4];
+};
+
 #define PINFS_IOC_INFO _IOWR(PINFS_IOC_MAGIC, 1, struct pinfs_info)
 #define PINFS_IOC_PIN(n) \
 	_IOC(_IOC_READ | _IOC_WRITE, PINFS_IOC_MAGIC, 2, PINFS_PIN_SIZE(n))
@@ -443,6 +480,7 @@ struct pinfs_exchange {
 #define PINFS_IOC_OFFER _IOWR(PINFS_IOC_MAGIC, 26, struct pinfs_offer)
 #define PINFS_IOC_CLONE _IOW(PINFS_IOC_MAGIC, 27, struct pinfs_clone)
 #define PINFS_IOC_EXCHANGE _IOW(PINFS_IOC_MAGIC, 28, struct pinfs_exchange)
+#define PINFS_IOC_SCRUB _IOWR(PINFS_IOC_MAGIC, 32, struct pinfs_scrub)
 
 #ifdef __cplusplus
 }
