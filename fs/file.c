@@ -140,7 +140,7 @@ delete_begin(struct inode *i, struct txn *t, uint64_t *n)
 	int r;
 
 	for (;;) {
-		r = txn_begin(p, t, extent_credits(i, 1, *n), TXN_MUST);
+		r = txn_begin(p, t, extent_credits(i, 1, *n) + txn_credits(p, 1), TXN_MUST);
 		if (r != -ENOSPC || (committed && *n == 1))
 			return r;
 		if (committed) {
@@ -177,8 +177,13 @@ delete_stretch(struct inode *i, fblk_t *at)
 	r = delete_begin(i, &t, &n);
 	if (r < 0)
 		return r;
+	/* Its item goes along: a commit may come before the next step, and then it has to count what is left. */
 	rwl_wrlock(&i->layout_lock);
-	r = extent_unmap(&t, i, *at, n);
+	r = tree_touch(&t, tree_key(i->ino, ITEM_INODE, 0));
+	if (r == 0)
+		r = extent_unmap(&t, i, *at, n);
+	if (r == 0)
+		r = inode_store(&t, i);
 	rwl_unlock(&i->layout_lock);
 	txn_end(&t);
 	*at += n;

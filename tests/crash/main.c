@@ -50,7 +50,8 @@ static const char *const scenarios[] = {
 	/* blocks that are freed are used again soon */
 	"write-a,fsync-a,write-a,fsync-a,write-a,fsync-a,write-a,fsync-a,patch-a,fsync-a",
 	"write-c,fill-c,unlink-c,create-c,write-c,fsync-c,write-c,fsync-c",
-	/* a full pool */
+	/* a full pool: deleting takes several commits there */
+	"create-c,fill-c,fill-b,fsync-c,unlink-c",
 	"create-c,fill-c,fill-b,fsync-c,write-a,fsync-a,unlink-c,write-a,fsync-a,append-b,sync",
 	"create-c,fill-c,fill-b,sync,patch-a,fsync-a,bigxattr-b,sync,empty-b,sync,append-b,fsync-b",
 	"create-c,fill-c,fill-b,fill-c,fsync-b,pin-a,store-a,fsync-a,write-x,fsync-x,unlink-b,sync",

@@ -747,6 +747,10 @@ ops_prepare(struct fs *fs)
 	must(&r, do_create, (struct op_def){ .name = "create", .a = "b" });
 	must(&r, do_write, (struct op_def){ .name = "write", .a = "b", .len = 8192 });
 	must(&r, do_mkdir, (struct op_def){ .name = "mkdir", .a = "d" });
+	/* so that the tree has some leaves, and an inner node */
+	must(&r, do_xattr, (struct op_def){ .name = "xattr", .a = "a", .b = "user.base", .len = 3000 });
+	must(&r, do_xattr, (struct op_def){ .name = "xattr", .a = "d", .b = "user.base", .len = 3000 });
+	must(&r, do_xattr, (struct op_def){ .name = "xattr", .a = "d", .b = "user.more", .len = 2000 });
 	must(&r, do_create, (struct op_def){ .name = "create", .a = "x" });
 	err = lookup(fs, "x", &x);
 	if (err == 0) {
