@@ -455,11 +455,13 @@ pool_alloc_data(struct pool *p, pblk_t goal, uint64_t want, unsigned flags, pblk
 	uint64_t keep = flags & ALLOC_RESERVED ? 0 : pool_meta_reserve(p);
 	int ret = alloc_run(p->alloc, goal, want, keep, flags, start, got);
 
+	if (ret == 0) {
+		ret = pool_populate(p, *start, *got);
+		if (ret < 0)
+			alloc_undo(p->alloc, *start, *got, flags);
+	}
 	if (ret < 0)
-		return ret;
-	ret = pool_populate(p, *start, *got);
-	if (ret < 0)
-		alloc_undo(p->alloc, *start, *got, flags);
+		*start = PBLK_NONE;
 	return ret;
 }
 

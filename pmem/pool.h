@@ -111,7 +111,7 @@ struct pool_shared *pool_shared(struct pool *p);
 int pool_populate(struct pool *p, pblk_t start, uint64_t n);
 
 /* Data blocks for files; keeps the metadata reserve (unless ALLOC_RESERVED), and sees to it that
- * they can be stored to (pool_populate). -ENOSPC has changed nothing. */
+ * they can be stored to (pool_populate). -ENOSPC has changed nothing: *start is PBLK_NONE then. */
 int pool_alloc_data(struct pool *p, pblk_t goal, uint64_t want, unsigned flags, pblk_t *start, uint64_t *got);
 /* Free data blocks that no committed and no closed transaction can name (a live
  * block that never was written back): at once. */
