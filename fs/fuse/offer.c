@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Offers in a tree by token, which is random, so how long a lookup takes says nothing that would help to guess one; and in
- * a list by age. Those that are too old go whenever a new one is made.
+/* Offers in a tree by token, which is random, so how long a lookup takes says nothing that would help to guess one;
+ * and in a list by age. Those that are too old go whenever a new one is made.
  */
 #include "fs/fuse/offer.h"
 

@@ -104,7 +104,8 @@ exchange_with(int fd, const struct pinfs_offer *o, uint64_t off, uint64_t len)
 static void
 offers(void)
 {
-	int a = file("a", "abc", O_RDONLY), b = file("b", "xyz", O_RDWR), again = open("a", O_RDONLY), dir = open(".", O_RDONLY);
+	int a = file("a", "abc", O_RDONLY), b = file("b", "xyz", O_RDWR);
+	int again = open("a", O_RDONLY), dir = open(".", O_RDONLY);
 	struct pinfs_offer o = { .size = sizeof(o) }, old, wo;
 	int w = open("a", O_WRONLY);
 
