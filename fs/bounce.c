@@ -48,6 +48,7 @@ bounce_init(struct pin_table *pt)
 	mtx_init(&pt->lock, LOCK_PINS, 0);
 	CDS_INIT_LIST_HEAD(&pt->spares);
 	CDS_INIT_LIST_HEAD(&pt->dead);
+	CDS_INIT_LIST_HEAD(&pt->syncs);
 }
 
 static uint64_t

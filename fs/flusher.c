@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who writes back when: fsync, sync, and the background thread.
+/* Who writes back when: sync, and the background thread. (fsync is in fsync.c.)
  *
  * sync makes many files durable in one commit. It takes all dirty inodes, copies
  * with no lock held, and then applies all of them in one transaction: no commit can
@@ -163,51 +163,6 @@ void
 writeback_unlock(struct inode *i)
 {
 	mtx_unlock(&i->wb_lock);
-}
-
-/* ---- fsync ---------------------------------------------------------------------------- */
-
-static void
-fsync_as(struct inode *i, const struct wb_want *want, void (*done)(void *arg, int err), void *arg)
-{
-	struct pool *p = i->fs->pool;
-	uint64_t txn;
-	int r;
-
-	r = writeback_run(i, want, &txn);
-	if (r < 0)
-		done(arg, r);
-	else
-		txn_commit_async(p, txn, done, arg);
-}
-
-void
-fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, int err), void *arg)
-{
-	(void)fs;
-	fsync_as(i, &(struct wb_want){ .times = !datasync }, done, arg);
-}
-
-void
-fs_fsync_file(struct file *f, bool datasync, void (*done)(void *arg, int err), void *arg)
-{
-	const struct wb_want want = {
-		.times = !datasync,
-		.holder = __atomic_load_n(&f->nholder, __ATOMIC_ACQUIRE) > 0,
-	};
-
-	fsync_as(f->inode, &want, done, arg);
-}
-
-int
-fs_fsync_wait(struct fs *fs, struct inode *i, bool datasync)
-{
-	const struct wb_want want = { .times = !datasync };
-	uint64_t txn;
-	int r;
-
-	r = writeback_run(i, &want, &txn);
-	return r < 0 ? r : txn_commit_wait(fs->pool, txn);
 }
 
 /* ---- sync ----------------------------------------------------------------------------- */

@@ -179,6 +179,24 @@ int fs_exchange_range(struct file *a, uint64_t off_a, struct file *b, uint64_t o
 void fs_fsync(struct fs *fs, struct inode *i, bool datasync, void (*done)(void *arg, int err), void *arg);
 /* The same, by the holder of pins perhaps. */
 void fs_fsync_file(struct file *f, bool datasync, void (*done)(void *arg, int err), void *arg);
+/* The same for a part of it. Only what overlaps [off, off+len) is written, if the size of the file is as it was at
+ * its last writeback; else all of it. Where a pin has FS_PINNED_WAIT that may have to wait, without a thread (park.h). */
+struct parked;
+struct fs_sync_range {
+	uint64_t off, len;                    /* len 0: to the end of the file */
+	bool datasync;
+	bool holder;                          /* by the holder of pins: as fs_fsync_file() */
+	void (*done)(void *arg, int err);     /* -EINTR: the wait was cancelled */
+	/* It is about to wait; park_cancel(p) ends that. Called once at most, with the layout lock held. May be NULL. */
+	void (*waits)(void *arg, struct parked *p);
+	void *arg;
+};
+static inline bool
+fs_is_holder(const struct file *f)
+{
+	return __atomic_load_n(&f->nholder, __ATOMIC_ACQUIRE) > 0;
+}
+void fs_fsync_range(struct fs *fs, struct inode *i, const struct fs_sync_range *s);
 /* fs_fsync, waiting (tests, internal). No lock may be held. */
 int fs_fsync_wait(struct fs *fs, struct inode *i, bool datasync);
 /* Writeback of everything dirty, one commit. -EBUSY: but for files that are pinned with FS_PINNED_FAIL. */

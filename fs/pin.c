@@ -171,6 +171,8 @@ count_pin(struct inode *i, const struct pin *pin, int sign)
 	__atomic_fetch_add(&pt->npins, one, __ATOMIC_RELAXED);
 	if (pin->count != COUNT_READ)
 		__atomic_fetch_add(&pt->nwpins, one, __ATOMIC_RELEASE);
+	if (pin->count == COUNT_WAIT)
+		__atomic_fetch_add(&pt->nwait, one, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&c->pins, one, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&c->pinned_blocks, one * pin->blocks, __ATOMIC_RELAXED);
 }
@@ -639,6 +641,8 @@ drop(struct inode *i, struct pin *pin, bool taint)
 	for (uint32_t k = 0; k < pin->next; k++)
 		pin_release(i, &pin->ext[k], pin->count, taint);
 	count_pin(i, pin, -1);
+	if (pin->count == COUNT_WAIT)
+		fsync_pin_gone(pt);
 	layout_pin_gone(i, pin);
 	uncharge(i->fs, pin->uid, pin->blocks);
 	free(pin);

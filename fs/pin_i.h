@@ -85,6 +85,7 @@ struct pin_table {
 	bool scanning;                 /* P: the tracker's lock */
 
 	uint64_t npins, nwpins;        /* atomic; pins, and how many of them for writing */
+	uint64_t nwait;                /* atomic; with COUNT_WAIT */
 
 	struct mtx lock;               /* LOCK_PINS; protects what follows */
 	uint64_t bounced;              /* blocks in the live map that a writeback will bounce */
@@ -93,6 +94,7 @@ struct pin_table {
 	uint64_t nspare;               /* blocks in spares, */
 	uint64_t drawn;                /* and taken out by a writeback under way */
 	struct cds_list_head spares;   /* struct spare; those that can be used first */
+	struct cds_list_head syncs;    /* fsyncs that wait for pins; fsync.c */
 	struct cds_list_head dead;     /* struct quarantined: to be freed by pin_settle() */
 };
 
@@ -158,6 +160,9 @@ pin_table(const struct inode *i)
 struct pin *pin_after(const struct inode *i, uint64_t id);
 /* The pin of that open file, or NULL. Layout lock held. */
 struct pin *pin_find(const struct file *f, uint64_t id);
+
+/* fsync.c: a pin with COUNT_WAIT is gone. Layout lock exclusive. */
+void fsync_pin_gone(struct pin_table *pt);
 
 /* pin_prepare.c */
 

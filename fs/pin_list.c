@@ -26,6 +26,7 @@ writeback_of(const struct pin *pin)
 		[COUNT_WAIT] = FS_PINNED_WAIT,
 		[COUNT_FAIL] = FS_PINNED_FAIL,
 		[COUNT_SKIP] = FS_PINNED_SKIP,
+		[COUNT_HOLDER] = FS_PINNED_HOLDER,
 	};
 
 	return how[pin->count];

@@ -216,6 +216,9 @@ static int
 take_content(struct writeback *wb, const struct wb_want *want)
 {
 	struct inode *i = wb->inode;
+	/* A size goes with the content up to it, or a crash would find a file that never was. */
+	bool part = want->end > 0 && i->size == i->durable_size;
+	fblk_t end = part ? want->end : FBLK_MAX + 1;
 	struct live_extent *e;
 	int r = 0;
 
@@ -223,7 +226,12 @@ take_content(struct writeback *wb, const struct wb_want *want)
 	if (i->live.dirty_extents == 0)
 		return 0;
 	clear_tail(wb);
-	for (e = live_find(&i->live, 0); e; e = live_next(&i->live, e)) {
+	/* Without memory for the boundaries it is a bit more. */
+	if (part) {
+		(void)live_split(&i->live, want->fblk);
+		(void)live_split(&i->live, end);
+	}
+	for (e = live_find(&i->live, part ? want->fblk : 0); e && e->fblk < end; e = live_next(&i->live, e)) {
 		if (!(e->flags & LIVE_DIRTY))
 			continue;
 		r = take_extent(wb, e, want);

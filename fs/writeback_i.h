@@ -26,6 +26,7 @@ struct wb_run {
 
 /* What somebody wants written back. */
 struct wb_want {
+	fblk_t fblk, end; /* what overlaps that; end 0: all */
 	bool times;    /* also if nothing but times has changed: not for fdatasync */
 	bool bounce;   /* pinned blocks are bounced, whatever their pins say (but for FS_PINNED_HOLDER) */
 	bool holder;   /* blocks that are FS_PINNED_HOLDER, too */

@@ -96,6 +96,10 @@ bool front_big(const struct inode *i);
 void front_took_privileges(struct front *fr, fuse_req_t req, struct inode *i);
 
 /* ops_*.c fill in their part of the table. */
+/* fsync of a file, through an open one or NULL, or of a part of it (fs_fsync_range), and the reply. Big ones are long
+ * requests. (ops_file.c) */
+void front_sync(fuse_req_t req, struct file *f, struct inode *i, uint64_t off, uint64_t len, bool datasync, bool ioctl);
+
 void ops_name_fill(struct fuse_lowlevel_ops *ops);
 void ops_attr_fill(struct fuse_lowlevel_ops *ops);
 void ops_file_fill(struct fuse_lowlevel_ops *ops);

@@ -393,10 +393,55 @@ request_release(struct front *fr, const struct request *r)
 
 /* ---- durability ------------------------------------------------------------------------------ */
 
+/* An fsync under way. */
+struct syncing {
+	struct front *front;
+	fuse_req_t req;
+	struct waiting waiting;
+	uint64_t unique;
+	bool waits, ioctl;
+};
+
+static void
+sync_waits(void *arg, struct parked *p)
+{
+	struct syncing *s = arg;
+
+	s->waits = true;
+	waiting_begin(&s->front->waiters, &s->waiting, s->unique, p);
+}
+
 static void
 synced(void *arg, int err)
 {
-	front_reply(arg, err);
+	struct syncing *s = arg;
+
+	if (s->waits)
+		waiting_end(&s->front->waiters, &s->waiting);
+	if (err < 0 || !s->ioctl)
+		front_reply(s->req, err);
+	else
+		fuse_reply_ioctl(s->req, 0, NULL, 0);
+	free(s);
+}
+
+void
+front_sync(fuse_req_t req, struct file *f, struct inode *i, uint64_t off, uint64_t len, bool datasync, bool ioctl)
+{
+	struct front *fr = front_of(req);
+	struct fs_sync_range range = { .off = off, .len = len, .datasync = datasync, .done = synced,
+		.holder = f && fs_is_holder(f), .waits = sync_waits };
+	struct syncing *s = malloc(sizeof(*s));
+
+	if (!s) {
+		front_reply(req, -ENOMEM);
+		return;
+	}
+	*s = (struct syncing){ .front = fr, .req = req, .unique = front_request->head->unique, .ioctl = ioctl };
+	range.arg = s;
+	if (front_big(i) && inode_is_dirty(i))
+		session_long_request();
+	fs_fsync_range(fr->fs, i, &range);
 }
 
 static void
@@ -406,9 +451,7 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi
 	struct inode *i = inode_hold(f->inode); /* a reply lets the file be closed */
 
 	(void)ino;
-	if (front_big(i) && inode_is_dirty(i))
-		session_long_request();
-	fs_fsync_file(f, datasync != 0, synced, req);
+	front_sync(req, f, i, 0, 0, datasync != 0, false);
 	inode_put(i);
 }
 
@@ -425,7 +468,7 @@ op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info 
 		front_reply(req, r);
 		return;
 	}
-	fs_fsync(fr->fs, i, datasync != 0, synced, req);
+	front_sync(req, NULL, i, 0, 0, datasync != 0, false);
 	inode_put(i);
 }
 

@@ -308,17 +308,6 @@ do_extents(const struct call *c)
 
 /* ---- durability ------------------------------------------------------------------------------------ */
 
-static void
-synced(void *arg, int err)
-{
-	fuse_req_t req = arg;
-
-	if (err < 0)
-		front_reply(req, err);
-	else
-		fuse_reply_ioctl(req, 0, NULL, 0);
-}
-
 static int
 do_sync(const struct call *c)
 {
@@ -341,12 +330,7 @@ do_sync(const struct call *c)
 	}
 	if (o.off > FILE_MAX_BYTES || o.len > FILE_MAX_BYTES - o.off)
 		return -EINVAL;
-	if (front_big(c->inode) && inode_is_dirty(c->inode))
-		session_long_request();
-	if (c->file)
-		fs_fsync_file(c->file, false, synced, c->req);
-	else
-		fs_fsync(c->front->fs, c->inode, false, synced, c->req);
+	front_sync(c->req, c->file, c->inode, o.off, o.len, false, true);
 	return 0;
 }
 

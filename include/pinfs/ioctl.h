@@ -203,7 +203,8 @@ struct pinfs_pin_extents {
 };
 
 /* -- PINFS_IOC_SYNC: make [off, off+len) durable; len 0: to EOF -------------
- * At least that range: the first version makes the whole file durable. With PINFS_SYNC_FS
+ * At least that range, as one image of it beside the last image of the rest; all of the file, if its size has
+ * changed since that. EBUSY: pinned with PINFS_WRITEBACK_FAIL, nothing was written. With PINFS_SYNC_FS
  * (off and len 0) all that is dirty on the mount, in one commit if it is not too much for one: what
  * syncfs(2) should do, which the kernel does not pass on to a FUSE daemon. */
 #define PINFS_SYNC_FS 0x1

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What writeback does about pinned blocks: bounce, fail, skip, by mount and by pin, and which of several counts. */
+/* What writeback does about pinned blocks: bounce, wait, fail, skip, by mount and by pin, and which of several counts. */
+#include <unistd.h>
+
+#include "fs/park.h"
 #include "tests/unit/unit_pin.h"
 
 static struct fs *
@@ -227,6 +230,209 @@ START_TEST(test_first_counts)
 }
 END_TEST
 
+/* ---- waiting --------------------------------------------------------------------------- */
+
+struct sync {
+	bool done; /* atomic */
+	int err;
+	struct parked *parked;
+};
+
+static void
+sync_done(void *arg, int err)
+{
+	struct sync *s = arg;
+
+	s->err = err;
+	__atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
+}
+
+static void
+sync_waits(void *arg, struct parked *p)
+{
+	struct sync *s = arg;
+
+	ck_assert_ptr_null(s->parked);
+	s->parked = p;
+}
+
+static void
+start_sync(struct file *f, uint64_t off, uint64_t len, struct sync *s)
+{
+	const struct fs_sync_range range = { .off = off, .len = len, .done = sync_done, .waits = sync_waits, .arg = s };
+
+	*s = (struct sync){ .done = false };
+	fs_fsync_range(f->inode->fs, f->inode, &range);
+}
+
+/* It ends, and how. */
+static int
+end_sync(struct sync *s)
+{
+	while (!__atomic_load_n(&s->done, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	return s->err;
+}
+
+#define START_WAIT(ms) \
+	const char *path = unit_mkpool(8); \
+	struct fs_options opt; \
+	struct fs *fs; \
+	struct file *f; \
+	uint64_t before; \
+	fs_options_default(&opt); \
+	opt.pinned_transient = FS_PINNED_WAIT; \
+	opt.transient_ms = ms; \
+	fs = unit_mount_options(path, opt); \
+	f = unit_file(fs, "f", O_RDWR); \
+	before = unit_free_blocks(fs)
+
+/* fsync goes on when the last pin that it waits for is gone, and then takes the blocks by reference. */
+START_TEST(test_wait)
+{
+	uint64_t id[2], other;
+	struct sync s;
+	uint8_t *p;
+	START_WAIT(3600 * 1000);
+
+	unit_fill(f, 0, 8 * BLK, 'a');
+	sync_file(f);
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 0, 2, &id[0], &p));
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 1, 2, &id[1], &p));
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_BOUNCE, 6, 2, &other, &p));
+	start_sync(f, 0, 0, &s);
+	ck_assert_ptr_nonnull(s.parked);
+	ck_assert_ok(pin_remove(f, id[0]));
+	park_run(fs_park(fs));
+	usleep(20000);
+	ck_assert(!__atomic_load_n(&s.done, __ATOMIC_ACQUIRE));
+	ck_assert_uint_eq(park_count(fs_park(fs)), 1);
+	ck_assert_ok(pin_remove(f, id[1]));
+	ck_assert_ok(end_sync(&s));
+	ck_assert_uint_eq(counters(fs).bounced_blocks, 2); /* the other one's */
+	/* Nothing to wait for: not dirty there; or out of the range; sync and the rest don't wait at all. */
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 0, 2, &id[0], &p));
+	start_sync(f, 4 * BLK, 4 * BLK, &s);
+	ck_assert(s.done && s.err == 0 && !s.parked);
+	ck_assert_ok(fs_sync(fs));
+	ck_assert_ok(pin_remove(f, id[0]));
+	ck_assert_ok(pin_remove(f, other));
+	finish(fs, path, f, before);
+}
+END_TEST
+
+/* When the time is over it bounces. */
+START_TEST(test_wait_ends)
+{
+	struct sync s;
+	uint64_t id;
+	uint8_t *p;
+	START_WAIT(20);
+
+	unit_fill(f, 0, 4 * BLK, 'a');
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 0, 4, &id, &p));
+	memset(p, 'b', 4 * BLK);
+	start_sync(f, 0, 0, &s);
+	ck_assert_ptr_nonnull(s.parked);
+	ck_assert_ok(end_sync(&s));
+	ck_assert_uint_eq(counters(fs).bounced_blocks, 4);
+	unit_crash_expect(path, "f", 4 * BLK, 'b');
+	ck_assert_ok(pin_remove(f, id));
+	finish(fs, path, f, before);
+}
+END_TEST
+
+/* It can be interrupted, and an unmount does not wait for it. */
+START_TEST(test_wait_cancelled)
+{
+	struct sync s;
+	uint64_t id;
+	uint8_t *p;
+	START_WAIT(3600 * 1000);
+
+	(void)before;
+	unit_fill(f, 0, 4 * BLK, 'a');
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 0, 4, &id, &p));
+	start_sync(f, 0, 0, &s);
+	ck_assert(park_cancel(s.parked));
+	ck_assert_int_eq(end_sync(&s), -EINTR);
+	ck_assert_uint_eq(counters(fs).writebacks, 0);
+	start_sync(f, 0, 0, &s);
+	ck_assert_ptr_nonnull(s.parked);
+	ck_assert_ok(fs_umount(fs));
+	ck_assert_ok(end_sync(&s));
+	unit_check(path);
+}
+END_TEST
+
+/* A pin that fails makes it fail at once; one that skips has nobody wait. */
+START_TEST(test_wait_and_others)
+{
+	uint64_t id, id2;
+	struct sync s;
+	uint8_t *p;
+	START_WAIT(3600 * 1000);
+
+	unit_fill(f, 0, 4 * BLK, 'a');
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 0, 2, &id, &p));
+	ck_assert_ok(pin_as(f, PIN_LONGTERM, FS_PINNED_FAIL, 0, 4, &id2, &p));
+	start_sync(f, 0, 0, &s);
+	ck_assert(s.done && s.err == -EBUSY);
+	ck_assert_ok(pin_remove(f, id2));
+	ck_assert_ok(pin_remove(f, id));
+	finish(fs, path, f, before);
+}
+END_TEST
+
+/* A part of a file: only what overlaps, unless the size has changed. */
+START_TEST(test_range)
+{
+	uint64_t id, b;
+	struct sync s;
+	uint8_t *p;
+	START_WITH(FS_PINNED_BOUNCE, FS_PINNED_FAIL, false);
+
+	unit_fill(f, 0, 32 * BLK, 'a');
+	sync_file(f);
+	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 0, 16, &id, &p));
+	memset(p, 'b', 16 * BLK);
+	unit_fill(f, 16 * BLK, 16 * BLK, 'b');
+	b = counters(fs).bounced_blocks;
+	start_sync(f, 5 * BLK + 1, BLK, &s); /* two blocks */
+	ck_assert(s.done && s.err == 0);
+	ck_assert_uint_eq(counters(fs).bounced_blocks - b, 2);
+	start_sync(f, 20 * BLK, 0, &s); /* to the end */
+	ck_assert(s.done && s.err == 0);
+	ck_assert_uint_eq(counters(fs).bounced_blocks - b, 2);
+	ck_assert(inode_is_dirty(f->inode));
+	{
+		struct fs *image = unit_crash(path);
+		struct file *g = unit_file(image, "f", O_RDONLY);
+
+		unit_expect(g, 0, 5 * BLK, 'a');
+		unit_expect(g, 5 * BLK, 2 * BLK, 'b');
+		unit_expect(g, 7 * BLK, 13 * BLK, 'a');
+		unit_expect(g, 20 * BLK, 12 * BLK, 'b');
+		fs_release(g);
+		ck_assert_ok(fs_umount(image));
+	}
+	/* Longer now: a range alone would be in a file that never was. */
+	unit_fill(f, 32 * BLK, 1, 'b');
+	start_sync(f, 0, BLK, &s);
+	ck_assert(s.done && s.err == 0);
+	unit_crash_expect(path, "f", 32 * BLK + 1, 'b');
+	ck_assert_ok(pin_remove(f, id));
+	/* What fails is what overlaps. */
+	ck_assert_ok(pin_as(f, PIN_LONGTERM, FS_PINNED_DEFAULT, 0, 1, &id, &p));
+	start_sync(f, BLK, BLK, &s);
+	ck_assert(s.done && s.err == 0);
+	start_sync(f, 0, BLK, &s);
+	ck_assert(s.done && s.err == -EBUSY);
+	ck_assert_ok(pin_remove(f, id));
+	finish(fs, path, f, before);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -239,6 +445,11 @@ main(void)
 	tcase_add_test(t, test_fail_clone);
 	tcase_add_test(t, test_skip);
 	tcase_add_test(t, test_first_counts);
+	tcase_add_test(t, test_wait);
+	tcase_add_test(t, test_wait_ends);
+	tcase_add_test(t, test_wait_cancelled);
+	tcase_add_test(t, test_wait_and_others);
+	tcase_add_test(t, test_range);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
