@@ -43,6 +43,15 @@ START_TEST(test_entries)
 	ck_assert_uint_eq(after, UINT64_MAX);
 	ck_assert_ok(pin_remove(f, id));
 	ck_assert_ok(pin_remove(f, id2));
+	for (enum fs_pinned how = FS_PINNED_BOUNCE; how <= FS_PINNED_HOLDER; how++) {
+		params = (struct pin_params){ .access = PIN_WRITE, .class = PIN_TRANSIENT, .writeback = how };
+		if (pin_add(f, &params, r, 1, &unit_cred, &id) == -EPERM)
+			continue;
+		after = 0;
+		ck_assert_uint_eq(pin_list(f->inode, &after, PIN_LIST_ALL, info, ROOM), 1);
+		ck_assert_int_eq(info[0].writeback, how);
+		ck_assert_ok(pin_remove(f, id));
+	}
 	finish(fs, path, f, before);
 }
 END_TEST
