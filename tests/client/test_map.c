@@ -377,6 +377,34 @@ START_TEST(persist_dax)
 }
 END_TEST
 
+/* Tracked or not, and then with a reason, a faultable mapping works. */
+START_TEST(faultable)
+{
+	int fd = test_file("faultable", 0), tracked;
+	struct pinfs_map *m;
+	char *p;
+
+	ck_assert_ok(pinfs_map(fd, 0, 64 * BLK, PINFS_MAP_WRITE | PINFS_MAP_ALLOC, &m));
+	ck_assert_int_eq(pinfs_map_tracked(m), 0);
+	ck_assert_ok(pinfs_unmap(m));
+	ck_assert_ok(pinfs_map(fd, 0, 64 * BLK, PINFS_MAP_WRITE | PINFS_MAP_FAULTABLE, &m));
+	tracked = pinfs_map_tracked(m);
+	ck_assert_msg(tracked == 1 || tracked < 0, "tracked: %d", tracked);
+	ck_assert_str_ne(pinfs_strerror(tracked < 0 ? tracked : 0), "");
+	p = pinfs_addr(m);
+	for (int round = 0; round < 3; round++) {
+		p[7 * BLK] = (char)('0' + round);
+		ck_assert_ok(pinfs_sync(m));
+		ck_assert_int_eq(test_byte(fd, 7 * BLK), '0' + round);
+		p[63 * BLK] = (char)('5' + round);
+		ck_assert_int_eq(test_byte(fd, 63 * BLK), '5' + round);
+	}
+	ck_assert_ok(pinfs_unmap(m));
+	ck_assert_int_eq(test_byte(fd, 63 * BLK), '7');
+	close(fd);
+}
+END_TEST
+
 static void *
 map_and_unmap(void *arg)
 {
@@ -440,7 +468,7 @@ main(void)
 {
 	const TTest *const tests[] = { ranges_side_by_side, most_ranges_in_pieces, fixed_address, populated,
 		large_is_aligned, bad_options, not_on_a_mount, let_go, forked_child, pins, persist_and_sync, persist_dax,
-		many_threads, errors_in_words };
+		faultable, many_threads, errors_in_words };
 	Suite *s = suite_create("libpinfs: mappings");
 	TCase *tc = tcase_create("map");
 
