@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The public headers: the same layout on 32 and 64 bit (abi.c), and C and C++ programs of any dialect that
-# this compiler has can include them without a warning.
+# The public headers: the same layout on 32 and 64 bit (abi.c); C and C++ programs of any dialect that
+# this compiler has can include them without a warning; every function is exported and has a manual page.
 . "$(dirname "$0")/../mount/lib.sh"
 
 need gcc
@@ -39,5 +39,13 @@ sed 's/__u32 daemon_pid;/__u64 daemon_pid;/' "$SRC/include/pinfs/ioctl.h" >"$WOR
 mkdir "$WORK/pinfs"
 cp "$WORK/ioctl.h" "$WORK/pinfs/"
 must_say 'static assertion' gcc -I"$WORK" -fsyntax-only "$here/abi.c"
+
+step "each function of the library is declared, exported, and has a page in the manual"
+sed -n '/^[a-z]/s/.*\b\(pinfs_[a-z_]*\)(.*/\1/p' "$SRC/include/pinfs/pinfs.h" | grep -v '_fn$' | sort -u >"$WORK/declared"
+sed -n 's/^\t\t\(pinfs_[a-z_]*\);$/\1/p' "$SRC/client/libpinfs.map" | sort >"$WORK/exported"
+(cd "$SRC/man" && ls pinfs_*.3) | sed 's/\.3$//' | sort >"$WORK/pages"
+(($(wc -l <"$WORK/declared") > 20)) || fail "the header does not look as this test expects"
+diff "$WORK/declared" "$WORK/exported" || fail "declared in pinfs.h is not what libpinfs.map exports"
+diff "$WORK/exported" "$WORK/pages" || fail "functions and pages in man/ differ"
 
 [[ -z $missing ]] || note "not checked: $missing"

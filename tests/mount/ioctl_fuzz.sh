@@ -31,6 +31,7 @@ for ((n = 0; n < 200; n++)); do # what is quarantined is looked at now and then
 	sleep 0.05
 	pinctl sync "$MNT"
 done
+[[ $(number free_blocks) == "$before" ]] || pinctl status --json "$MNT"
 equals "quarantined blocks" "$(number quarantined_blocks)" 0
 equals "free blocks" "$(number free_blocks)" "$before"
 umount_pinfs
