@@ -12,17 +12,17 @@ for plant in barrier flush root; do
 	for domain in pmem pagecache; do
 		step "planted in the $domain domain: $plant"
 		rc=0
-		"$crash" --dir "$WORK" --jobs 1 --images 20000 --domain $domain --plant $plant >"$WORK/log/$plant" || rc=$?
+		"$crash" --jobs 1 --images 20000 --domain $domain --plant $plant >"$WORK/log/$plant" || rc=$?
 		((rc == 1)) || fail "it was not found"
 		# The command that is printed makes the same image again.
 		again=$(grep -m 1 '^tests/crash/crash ' "$WORK/log/$plant")
 		read -ra again <<<"${again#tests/crash/crash }"
 		rc=0
-		"$crash" --dir "$WORK" "${again[@]}" >"$WORK/log/again" || rc=$?
+		"$crash" "${again[@]}" >"$WORK/log/again" || rc=$?
 		((rc == 1)) || fail "the image that was found is another one now: ${again[*]}"
 	done
 done
 
 step "no defect"
 # shellcheck disable=SC2086
-"$crash" --dir "$WORK" --keep "$WORK/log" ${PINFS_CRASH_ARGS:---jobs 2 --images 100000}
+"$crash" --keep "$WORK/log" ${PINFS_CRASH_ARGS:---jobs 2 --images 100000}

@@ -91,7 +91,7 @@ static const char *const scenarios[] = {
 #define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
 struct options {
-	const char *dir, *keep, *sequence;
+	const char *keep, *sequence;
 	unsigned jobs, per_interval;
 	uint64_t images, seconds, seed;
 	int domain;             /* -1: both */
@@ -104,6 +104,7 @@ struct options {
 /* What a worker is at. */
 struct place {
 	uint64_t number;        /* atomic; moves with each image */
+	int pool_fd, image_fd;  /* files without a name: nothing is left whatever ends the test */
 	char command[TEXT + 160]; /* makes that image again */
 	struct image_id id;
 };
@@ -124,7 +125,7 @@ struct worker {
 	struct replay replay;
 	uint8_t *pool;          /* the one that sequences run on, mapped */
 	uint8_t *base;          /* what it holds to begin with */
-	char pool_path[300], image_path[300];
+	char pool_path[40], image_path[40];
 	char sequence[TEXT];
 	unsigned kill;          /* the daemon, after so many events; 0: not */
 	unsigned meet;          /* an operation comes into another, at that point; 0: not */
@@ -292,28 +293,40 @@ static const char *const plants[] = {
 	[PLANT_ROOT] = "root",
 };
 
+static uint8_t *
+map_pool(int fd)
+{
+	uint8_t *at = mmap(NULL, CRASH_POOL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (at == MAP_FAILED)
+		die("mmap", errno);
+	return at;
+}
+
 /* The image as a file, with what is wrong with it beside. */
 static void
-keep(struct worker *w, const char *why)
+keep(const struct options *o, const struct place *place, uint64_t number, const char *why)
 {
 	char path[400];
-	uint64_t n = __atomic_load_n(&w->shared->failures, __ATOMIC_RELAXED);
+	uint8_t *image;
 	FILE *f;
 
-	if (!w->opt->keep)
+	if (!o->keep)
 		return;
-	mkdir(w->opt->keep, 0755); /* if it is there or can't be made, fopen tells */
-	snprintf(path, sizeof(path), "%s/image-%llu-%d", w->opt->keep, (unsigned long long)n, (int)getpid());
+	mkdir(o->keep, 0755); /* if it is there or can't be made, fopen tells */
+	snprintf(path, sizeof(path), "%s/image-%llu-%d", o->keep, (unsigned long long)number, (int)getpid());
+	image = map_pool(place->image_fd);
 	f = fopen(path, "w");
-	if (!f || fwrite(w->replay.pool, CRASH_POOL_BYTES, 1, f) != 1)
+	if (!f || fwrite(image, CRASH_POOL_BYTES, 1, f) != 1)
 		die(path, errno);
 	fclose(f);
+	munmap(image, CRASH_POOL_BYTES);
 	printf("the image is %s\n", path);
 	snprintf(path + strlen(path), 5, ".txt");
 	f = fopen(path, "w");
 	if (!f)
 		die(path, errno);
-	fprintf(f, "%s\n%s\n", why, w->place->command);
+	fprintf(f, "%s\n%s\n", why, place->command);
 	fclose(f);
 }
 
@@ -332,11 +345,13 @@ name_image(struct worker *w, struct image_id id)
 static void
 failed(struct worker *w, unsigned ended, const char *why)
 {
+	uint64_t n = __atomic_fetch_add(&w->shared->failures, 1, __ATOMIC_RELAXED);
+
 	printf("FAILED after %s of %s: %s\n%s\n", ended ? w->run.op[ended]->name : "the mount", w->sequence, why,
 	    w->place->command);
-	keep(w, why);
+	keep(w->opt, w->place, n, why);
 	fflush(stdout);
-	if (__atomic_add_fetch(&w->shared->failures, 1, __ATOMIC_RELAXED) >= FAILURES_MAX)
+	if (n + 1 >= FAILURES_MAX)
 		__atomic_store_n(&w->shared->stop, true, __ATOMIC_RELAXED);
 }
 
@@ -407,32 +422,17 @@ one_sequence(struct worker *w, enum domain_kind domain)
 
 /* ---- a worker ------------------------------------------------------------------------------------------ */
 
-static uint8_t *
-map_pool(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	uint8_t *at;
-
-	if (fd < 0)
-		die(path, errno);
-	at = mmap(NULL, CRASH_POOL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (at == MAP_FAILED)
-		die(path, errno);
-	close(fd);
-	return at;
-}
-
 static void
 worker_start(struct worker *w, const struct options *o, struct shared *s, unsigned index)
 {
 	w->opt = o;
 	w->shared = s;
 	w->place = &s->place[index];
-	snprintf(w->pool_path, sizeof(w->pool_path), "%s/pool-%u", o->dir, index);
-	snprintf(w->image_path, sizeof(w->image_path), "%s/image-%u", o->dir, index);
+	snprintf(w->pool_path, sizeof(w->pool_path), "/proc/self/fd/%d", w->place->pool_fd);
+	snprintf(w->image_path, sizeof(w->image_path), "/proc/self/fd/%d", w->place->image_fd);
 	crash_mkpool(w->pool_path);
 	crash_mkpool(w->image_path);
-	w->pool = map_pool(w->pool_path);
+	w->pool = map_pool(w->place->pool_fd);
 	w->base = malloc(CRASH_POOL_BYTES);
 	if (!w->base)
 		die("base", ENOMEM);
@@ -440,15 +440,13 @@ worker_start(struct worker *w, const struct options *o, struct shared *s, unsign
 	record_init(&w->rec, w->pool);
 	w->run.rec = &w->rec;
 	w->run.path = w->pool_path;
-	w->replay = (struct replay){ .pool = map_pool(w->image_path), .per_interval = o->per_interval,
+	w->replay = (struct replay){ .pool = map_pool(w->place->image_fd), .per_interval = o->per_interval,
 		.only = o->only, .only_one = o->only_one, .image = on_image, .arg = w };
 }
 
 static void
 worker_end(struct worker *w)
 {
-	unlink(w->pool_path);
-	unlink(w->image_path);
 	munmap(w->pool, CRASH_POOL_BYTES);
 	munmap(w->replay.pool, CRASH_POOL_BYTES);
 	record_free(&w->rec);
@@ -501,20 +499,11 @@ report(const struct shared *s, double start, bool end)
 static void
 died(const struct options *o, struct shared *s, unsigned index, const char *how)
 {
-	char from[400], to[400];
+	uint64_t n = __atomic_fetch_add(&s->failures, 1, __ATOMIC_RELAXED);
 
 	printf("FAILED: %s\n%s\n", how, s->place[index].command);
+	keep(o, &s->place[index], n, how);
 	fflush(stdout);
-	__atomic_fetch_add(&s->failures, 1, __ATOMIC_RELAXED);
-	snprintf(from, sizeof(from), "%s/pool-%u", o->dir, index);
-	unlink(from);
-	snprintf(from, sizeof(from), "%s/image-%u", o->dir, index);
-	if (o->keep) {
-		snprintf(to, sizeof(to), "%s/image-died-%u", o->keep, index);
-		if (rename(from, to) == 0)
-			printf("the image is %s\n", to);
-	}
-	unlink(from);
 }
 
 static void
@@ -581,7 +570,6 @@ static void
 usage(void)
 {
 	fputs("usage: crash [options]\n"
-	    "  --dir DIR          where pools lie: a tmpfs (default /dev/shm)\n"
 	    "  --images N         stop after so many images\n"
 	    "  --seconds N        stop after so many seconds\n"
 	    "  --jobs N           processes (default 2)\n"
@@ -613,7 +601,7 @@ static void
 parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "dir", 1, NULL, 'd' }, { "images", 1, NULL, 'n' }, { "seconds", 1, NULL, 't' },
+		{ "images", 1, NULL, 'n' }, { "seconds", 1, NULL, 't' },
 		{ "jobs", 1, NULL, 'j' }, { "per-interval", 1, NULL, 'i' }, { "seed", 1, NULL, 's' },
 		{ "domain", 1, NULL, 'D' }, { "ops", 1, NULL, 'o' }, { "image", 1, NULL, 'I' },
 		{ "plant", 1, NULL, 'p' }, { "keep", 1, NULL, 'k' }, { "progress", 0, NULL, 'P' },
@@ -624,7 +612,6 @@ parse_options(int argc, char **argv, struct options *o)
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
 		switch (c) {
-		case 'd': o->dir = optarg; break;
 		case 'n': o->images = number_arg(optarg); break;
 		case 't': o->seconds = number_arg(optarg); break;
 		case 'j': o->jobs = (unsigned)number_arg(optarg); break;
@@ -671,17 +658,12 @@ parse_options(int argc, char **argv, struct options *o)
 int
 main(int argc, char **argv)
 {
-	struct options o = { .dir = "/dev/shm", .jobs = 2, .per_interval = 16, .seed = 1, .domain = -1 };
+	struct options o = { .jobs = 2, .per_interval = 16, .seed = 1, .domain = -1 };
 	pid_t pid[JOBS_MAX];
 	struct shared *s;
-	char dir[256];
 	bool failed;
 
 	parse_options(argc, argv, &o);
-	snprintf(dir, sizeof(dir), "%s/pinfs-crash.XXXXXX", o.dir);
-	if (!mkdtemp(dir))
-		die(dir, errno);
-	o.dir = dir;
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED)
 		die("shared memory", errno);
@@ -689,6 +671,10 @@ main(int argc, char **argv)
 		pinfs_log_to(quiet, NULL);
 	fflush(NULL);
 	for (unsigned k = 0; k < o.jobs; k++) {
+		s->place[k].pool_fd = memfd_create("pool", MFD_CLOEXEC);
+		s->place[k].image_fd = memfd_create("image", MFD_CLOEXEC);
+		if (s->place[k].pool_fd < 0 || s->place[k].image_fd < 0)
+			die("memfd", errno);
 		pid[k] = fork();
 		if (pid[k] < 0)
 			die("fork", errno);
@@ -698,7 +684,6 @@ main(int argc, char **argv)
 		}
 	}
 	look_after(&o, s, pid);
-	rmdir(dir);
 	failed = s->failures > 0;
 	munmap(s, sizeof(*s));
 	return failed;
