@@ -25,9 +25,11 @@ still_there(struct pinfs_map *m)
 int
 pinfs_sync(struct pinfs_map *m)
 {
-	if (fdatasync(m->fd) < 0)
-		return -errno;
-	return still_there(m);
+	/* Not fdatasync(2): the kernel lets that wait for a truncate of the file, and the truncate may be waiting for the caller to
+	 * save what it has and to give back the lease. */
+	int err = pinfs_sync_range(m->fd, 0, 0);
+
+	return err ? err : still_there(m);
 }
 
 int

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "fs/content.h"
+#include "fs/layout.h"
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
 #include "fs/relocate.h"
@@ -577,6 +578,24 @@ sharable(struct inode *in, uint64_t off_in, struct inode *out, uint64_t off_out,
 	return len & ~(uint64_t)BLK_MASK;
 }
 
+/* Sharing blocks replaces those of the destination: that is a layout operation. A copy is none, and goes into blocks that are
+ * leased or pinned as any write does; so rather than to break leases there, copy. */
+static int
+clone_if_free(struct inode *from, uint64_t off_in, struct inode *to, uint64_t off_out, uint64_t len)
+{
+	struct layout_op op;
+	int r;
+
+	layout_op_init(&op, to, LAYOUT_CLONE_INTO, off_out >> BLK_SHIFT, bytes_to_blocks_up(off_out + len));
+	op.probe = true;
+	r = layout_begin(&op);
+	if (r == 0) {
+		r = clone_range(from, off_in, to, off_out, len);
+		layout_end(&op);
+	}
+	return r;
+}
+
 ssize_t
 fs_copy_range(struct file *in, uint64_t off_in, struct file *out, uint64_t off_out, uint64_t len)
 {
@@ -612,7 +631,7 @@ fs_copy_range(struct file *in, uint64_t off_in, struct file *out, uint64_t off_o
 	if (done < part || done == len)
 		return (ssize_t)done;
 	part = sharable(from, off_in + done, to, off_out + done, len - done);
-	if (part > 0 && clone_range(from, off_in + done, to, off_out + done, part) == 0)
+	if (part > 0 && clone_if_free(from, off_in + done, to, off_out + done, part) == 0)
 		done += part;
 	/* also what could not be shared, whatever the reason: if it was a good one, copying says so */
 	n = copy_bytes(from, off_in + done, to, off_out + done, len - done);

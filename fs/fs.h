@@ -130,6 +130,7 @@ struct file {
 	struct cds_list_head events;
 	unsigned nevents;        /* read atomically without the lock */
 	uint64_t event_seq, events_lost;
+	uint64_t poll_handle;    /* the front end's; atomic: where to tell of events, 0: nobody waits for them */
 	struct cds_list_head open_link; /* P: fs->open_lock */
 	struct offer *offer;     /* the front end's */
 };

@@ -12,21 +12,25 @@
 #include "fs/lease_i.h"
 #include "fs/process.h"
 
-static void
-describe(struct lease_event *e, const struct lease *l, enum lease_event_type type, const struct layout_op *op)
+static struct lease_event
+describe(const struct lease *l, enum lease_event_type type, const struct layout_op *op)
 {
-	fblk_t start = op ? max_of(op->start, l->start) : l->start, end = op ? min_of(op->end, l->end) : l->end;
+	struct lease_event e = l->cause;
+	fblk_t start, end;
 
-	*e = (struct lease_event){
-		.type = type,
-		.op = op ? (int)op->kind : 0,
-		.lease = l->id,
-		.cookie = l->params.cookie,
-		.off = start << BLK_SHIFT,
-		.len = min_of(end << BLK_SHIFT, FILE_MAX_BYTES) - (start << BLK_SHIFT),
-		.deadline_ns = l->state == LEASE_BREAKING && l->deadline_ns != PARK_FOREVER ? l->deadline_ns : 0,
-		.pid = op ? op->tgid : 0,
-	};
+	if (op) {
+		start = max_of(op->start, l->start);
+		end = min_of(op->end, l->end);
+		e.op = (int)op->kind;
+		e.off = start << BLK_SHIFT;
+		e.len = min_of(end << BLK_SHIFT, FILE_MAX_BYTES) - e.off;
+		e.pid = op->tgid;
+	}
+	e.type = type;
+	e.lease = l->id;
+	e.cookie = l->params.cookie;
+	e.deadline_ns = l->state == LEASE_BREAKING && l->deadline_ns != PARK_FOREVER ? l->deadline_ns : 0;
+	return e;
 }
 
 void
@@ -35,17 +39,20 @@ lease_event_add_locked(struct lease *l, enum lease_event_type type, const struct
 	struct fs *fs = l->file->inode->fs;
 	struct file *f = l->file;
 	struct unread *u = l->unread[type];
+	struct lease_event e = describe(l, type, op);
 
 	if (!u && (u = malloc(sizeof(*u))) != NULL) {
 		u->lease = l;
 		l->unread[type] = u;
 		cds_list_add_tail(&u->link, &f->events);
-		__atomic_store_n(&f->nevents, f->nevents + 1, __ATOMIC_RELEASE);
+		__atomic_store_n(&f->nevents, f->nevents + 1, __ATOMIC_SEQ_CST);
 	}
 	if (u)
-		describe(&u->event, l, type, op);
+		u->event = e;
 	else
 		f->events_lost++;
+	if (type == LEASE_EVENT_BREAK)
+		l->cause = e;
 	if (fs->notify)
 		fs->notify(fs->notify_arg, f);
 	if (l->pidfd >= 0 && (type == LEASE_EVENT_BREAK || type == LEASE_EVENT_REVOKED))
@@ -100,5 +107,5 @@ lease_events(struct file *f, struct lease_event *out, unsigned max, unsigned *mo
 bool
 lease_events_pending(struct file *f)
 {
-	return __atomic_load_n(&f->nevents, __ATOMIC_ACQUIRE) > 0;
+	return __atomic_load_n(&f->nevents, __ATOMIC_SEQ_CST) > 0;
 }

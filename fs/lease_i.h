@@ -35,6 +35,7 @@ struct lease {
 	int64_t since_ns;              /* constant; CLOCK_MONOTONIC */
 	int64_t deadline_ns;           /* while it is BREAKING */
 	bool unattended;               /* broken by somebody who did not wait: stays BREAKING until the deadline */
+	struct lease_event cause;      /* what it was broken for */
 	struct unread *unread[LEASE_EVENT_TYPES];
 };
 RB_HEAD(lease_start_tree, lease);
@@ -84,7 +85,7 @@ int lease_check_pin(struct file *f, const struct pin_range *r, unsigned n, bool 
 
 /* ---- lease_event.c: table lock held ---- */
 
-/* Tell the holder. op may be NULL (then it is about the whole lease). */
+/* Tell the holder. op NULL: it is what the lease was broken for. */
 void lease_event_add_locked(struct lease *l, enum lease_event_type type, const struct layout_op *op);
 /* Forget what is unread of it. */
 void lease_event_forget_locked(struct lease *l);

@@ -325,6 +325,17 @@ check_mountpoint(const char *mnt, struct front_error *err)
 	return 0;
 }
 
+/* The file has got an event: who polls it is told once, and asks again then. */
+static void
+file_event(void *arg, struct file *f)
+{
+	struct front *fr = arg;
+	uint64_t handle = __atomic_exchange_n(&f->poll_handle, 0, __ATOMIC_SEQ_CST);
+
+	if (handle)
+		notify_poll(fr->notifier, handle);
+}
+
 static int
 open_fs(struct front *fr, const char *pool, struct front_error *err)
 {
@@ -338,6 +349,7 @@ open_fs(struct front *fr, const char *pool, struct front_error *err)
 		snprintf(err->text, sizeof(err->text), "%s", perr.text[0] ? perr.text : strerror(-r));
 		return r;
 	}
+	fs_set_notify(fr->fs, file_event, fr);
 	if (fstat(pool_fd(fs_pool(fr->fs)), &st) == 0) {
 		fr->pool_dev = st.st_dev;
 		fr->pool_ino = st.st_ino;

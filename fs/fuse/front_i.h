@@ -114,6 +114,7 @@ void request_getattr(struct front *fr, const struct request *r);
 void request_open(struct front *fr, const struct request *r);
 void request_create(struct front *fr, const struct request *r);
 void request_tmpfile(struct front *fr, const struct request *r);
+void request_poll(struct front *fr, const struct request *r);
 void request_release(struct front *fr, const struct request *r);
 void request_read(struct front *fr, const struct request *r);
 void request_write(struct front *fr, const struct request *r);

@@ -42,5 +42,9 @@ int ioctl_exchange(const struct call *c);
 int ioctl_track(const struct call *c);
 int ioctl_pin_extents(const struct call *c);
 int ioctl_list(const struct call *c); /* ops_ioctl_list.c */
+/* The same. (ops_ioctl_lease.c) */
+int ioctl_lease(const struct call *c);
+int ioctl_lease_release(const struct call *c);
+int ioctl_events(const struct call *c);
 
 #endif

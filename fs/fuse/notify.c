@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "fs/fuse/front_i.h"
 
 struct note {
 	struct note *next;
+	uint64_t poll_handle;  /* 0: it is an invalidation */
 	uint64_t ino;
 	int64_t off, len;
 	void (*done)(void *arg);
@@ -25,11 +28,25 @@ struct notifier {
 	bool stop;             /* P: lock */
 };
 
+/* Fails when nobody polls any more. */
+static void
+send_poll(struct notifier *n, uint64_t handle)
+{
+	struct fuse_notify_poll_wakeup_out wake = { .kh = handle };
+	struct fuse_out_header out = { .len = sizeof(out) + sizeof(wake), .error = FUSE_NOTIFY_POLL };
+	struct iovec iov[2] = { { &out, sizeof(out) }, { &wake, sizeof(wake) } };
+	ssize_t r = writev(fuse_session_fd(n->se), iov, 2);
+
+	(void)r;
+}
+
 static void
 send_note(struct notifier *n, const struct note *note)
 {
 	/* Fails where the kernel has not, or no longer, the inode: there is nothing to drop. */
-	if (note->len < 0)
+	if (note->poll_handle)
+		send_poll(n, note->poll_handle);
+	else if (note->len < 0)
 		fuse_lowlevel_notify_inval_inode(n->se, note->ino, -1, 0);
 	else
 		fuse_lowlevel_notify_inval_inode(n->se, note->ino, note->off, note->len);
@@ -108,26 +125,49 @@ notifier_free(struct notifier *n)
 	free(n);
 }
 
+/* Takes over the note, unless it is too late. */
+static bool
+pass_on(struct notifier *n, struct note *note)
+{
+	bool taken;
+
+	mtx_lock(&n->lock);
+	taken = !n->stop;
+	if (taken) {
+		*n->last = note;
+		n->last = &note->next;
+		pthread_cond_signal(&n->more);
+	}
+	mtx_unlock(&n->lock);
+	return taken;
+}
+
 void
 notify_inval(struct notifier *n, uint64_t ino, int64_t off, int64_t len, void (*done)(void *arg), void *arg)
 {
 	struct note *note = malloc(sizeof(*note));
-	bool taken = false;
 
 	if (note) {
 		*note = (struct note){ .ino = ino, .off = off, .len = len, .done = done, .arg = arg };
-		mtx_lock(&n->lock);
-		taken = !n->stop;
-		if (taken) {
-			*n->last = note;
-			n->last = &note->next;
-			pthread_cond_signal(&n->more);
-		}
-		mtx_unlock(&n->lock);
+		if (pass_on(n, note))
+			return;
 	}
-	if (taken)
-		return;
 	free(note);
 	if (done)
 		done(arg);
+}
+
+void
+notify_poll(struct notifier *n, uint64_t handle)
+{
+	struct note *note = malloc(sizeof(*note));
+
+	if (note) {
+		*note = (struct note){ .poll_handle = handle };
+		if (!pass_on(n, note))
+			free(note);
+		return;
+	}
+	/* This one waits for nothing in the kernel, so better here than not at all. */
+	send_poll(n, handle);
 }

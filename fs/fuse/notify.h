@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Telling the kernel to drop what it has cached.
+/* Telling the kernel to drop what it has cached, and that there is something to poll for.
  *
  * The kernel drops pages under their locks, and one of them may be held by a reader who waits for a
  * reply of ours. So notifications never come from a thread that executes requests, but from one
@@ -24,5 +24,7 @@ void notifier_free(struct notifier *n);
  * len < 0: attributes only. done (may be NULL) is called when the kernel has done so; at
  * once if there is no memory for the note. */
 void notify_inval(struct notifier *n, uint64_t ino, int64_t off, int64_t len, void (*done)(void *arg), void *arg);
+/* Who polls the file of that handle (of a POLL request) is to look again. Any lock may be held but one of rank LOCK_LEAF. */
+void notify_poll(struct notifier *n, uint64_t handle);
 
 #endif

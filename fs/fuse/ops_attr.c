@@ -2,6 +2,7 @@
 /* Attributes, extended attributes, and the figures of df(1).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/xattr.h>
@@ -70,35 +71,78 @@ setattr_kills(const struct front *fr)
 	return (in->valid & FATTR_SIZE) && r->head->uid != 0;
 }
 
+/* A request that may have to wait for leases, if it makes the file shorter. */
+struct setattr {
+	struct front_op op;
+	fuse_req_t req;
+	struct inode *inode;
+	unsigned which;
+	struct stat st;
+	struct fs_cred cred;
+};
+
+static void
+setattr_reply(struct setattr *s, int r)
+{
+	if (r < 0)
+		front_reply(s->req, r);
+	else
+		fuse_reply_attr(s->req, &s->st, front_attr_timeout(front_of(s->req), s->inode));
+	inode_put(s->inode);
+}
+
+static int
+setattr_now(struct setattr *s)
+{
+	return fs_setattr(front_of(s->req)->fs, s->inode, s->which, &s->st, &s->cred);
+}
+
+static void
+setattr_truncate(struct front_op *p, int r)
+{
+	struct setattr *s = caa_container_of(p, struct setattr, op);
+
+	if (r == 0) {
+		if (front_big(s->inode))
+			session_long_request();
+		r = setattr_now(s);
+		layout_end(&p->op);
+	}
+	setattr_reply(s, r);
+	free(s);
+}
+
 static void
 op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
 	struct front *fr = front_of(req);
-	unsigned which = which_of(to_set);
-	struct stat st = *attr;
-	struct inode *i;
-	struct fs_cred c;
-	double timeout;
+	struct setattr s = { .req = req, .which = which_of(to_set), .st = *attr }, *later;
+	fblk_t start, end;
 	int r;
 
-	(void)fi;
-	front_cred(req, &c);
+	front_cred(req, &s.cred);
 	if (setattr_kills(fr))
-		which |= FS_SET_KILL_SUIDGID;
-	r = front_inode(fr, ino, &i);
+		s.which |= FS_SET_KILL_SUIDGID;
+	r = front_inode(fr, ino, &s.inode);
 	if (r < 0) {
 		front_reply(req, r);
 		return;
 	}
-	if ((which & FS_SET_SIZE) && front_big(i))
-		session_long_request();
-	r = fs_setattr(fr->fs, i, which, &st, &c);
-	timeout = front_attr_timeout(fr, i);
-	inode_put(i);
-	if (r < 0)
-		front_reply(req, r);
-	else
-		fuse_reply_attr(req, &st, timeout);
+	if (!(s.which & FS_SET_SIZE) || !inode_is_reg(s.inode) || attr->st_size < 0 ||
+	    !layout_of_truncate(s.inode, (uint64_t)attr->st_size, &start, &end)) {
+		setattr_reply(&s, setattr_now(&s));
+		return;
+	}
+	later = malloc(sizeof(*later));
+	if (!later) {
+		setattr_reply(&s, -ENOMEM);
+		return;
+	}
+	*later = s;
+	layout_op_init(&later->op.op, s.inode, LAYOUT_TRUNCATE, start, end);
+	later->op.op.tid = fuse_req_ctx(req)->pid;
+	later->op.op.nonblock = fi && (front_file(fi)->flags & O_NONBLOCK);
+	front_op_begin(&later->op, &fr->waiters, front_request->head->unique, setattr_truncate);
 }
 
 static void

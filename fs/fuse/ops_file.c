@@ -10,6 +10,9 @@
  * The flags of an open file may change after open (fcntl(2): O_APPEND, O_DIRECT); reads and writes tell
  * how they are now.
  *
+ * What makes a file shorter or frees blocks of it may have to wait for leases; then it is parked with what it needs (struct
+ * front_op), and the operation has ended for others before its caller gets the reply.
+ *
  * close(2) sends nothing that could wait: there is no flush (see noflush), and release is not waited for.
  *
  * Files opened with O_DIRECT bypass the kernel's cache (FOPEN_DIRECT_IO), where the kernel can do that and
@@ -22,11 +25,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/fuse/front_i.h"
+#include "fs/lease.h"
 #include "fs/pin.h"
 
 /* A read of n blocks at any offset touches one more, and each has an iovec at most. */
@@ -268,20 +273,11 @@ close_file(struct front *fr, uint64_t fh)
 	fs_release(f);
 }
 
-void
-request_open(struct front *fr, const struct request *r)
+static void
+open_reply(struct front *fr, const struct request *r, int err, struct file *f)
 {
-	const struct fuse_open_in *in = r->body;
 	struct fuse_open_out out;
-	struct inode *i;
-	struct file *f;
-	int err;
 
-	err = r->len < sizeof(*in) ? -EINVAL : front_inode(fr, r->head->nodeid, &i);
-	if (err == 0) {
-		err = open_file(fr, r, i, in->flags, in->open_flags, &f);
-		inode_put(i);
-	}
 	if (err < 0) {
 		front_reply_error(fr, r, err);
 		return;
@@ -291,16 +287,12 @@ request_open(struct front *fr, const struct request *r)
 		close_file(fr, out.fh);
 }
 
-/* The reply to CREATE and TMPFILE: an inode, and that it is open. */
+/* The reply to CREATE and TMPFILE: an inode, and that it is open. Takes over the reference. */
 static void
-open_new(struct front *fr, const struct request *r, struct inode *i)
+open_new_reply(struct front *fr, const struct request *r, struct inode *i, int err, struct file *f)
 {
-	const struct fuse_create_in *in = r->body;
 	struct { struct fuse_entry_out entry; struct fuse_open_out open; } out;
-	struct file *f;
-	int err;
 
-	err = open_file(fr, r, i, in->flags, in->open_flags, &f);
 	if (err < 0) {
 		inode_put(i);
 		front_reply_error(fr, r, err);
@@ -313,6 +305,79 @@ open_new(struct front *fr, const struct request *r, struct inode *i)
 		close_file(fr, out.open.fh);
 		inode_forget(fr->fs, out.entry.nodeid, 1);
 	}
+}
+
+/* O_TRUNC of a file that somebody may have leased. */
+struct opening {
+	struct front_op op;
+	struct front *front;
+	struct fuse_in_header head;
+	uint32_t flags, open_flags;
+	bool create;           /* the reply is CREATE's */
+};
+
+static void
+open_truncate(struct front_op *p, int err)
+{
+	struct opening *o = caa_container_of(p, struct opening, op);
+	struct request r = { .head = &o->head };
+	struct inode *i = p->op.inode;
+	struct file *f = NULL;
+
+	if (err == 0) {
+		err = open_file(o->front, &r, i, o->flags, o->open_flags, &f);
+		layout_end(&p->op);
+	}
+	if (o->create) {
+		open_new_reply(o->front, &r, i, err, f);
+	} else {
+		open_reply(o->front, &r, err, f);
+		inode_put(i);
+	}
+	free(o);
+}
+
+/* Takes over the reference. */
+static void
+open_inode(struct front *fr, const struct request *r, struct inode *i, uint32_t flags, uint32_t open_flags, bool create)
+{
+	struct opening *o = NULL;
+	struct file *f = NULL;
+	int err;
+
+	if ((flags & O_TRUNC) && inode_is_reg(i)) {
+		o = malloc(sizeof(*o));
+		err = o ? 0 : -ENOMEM;
+	} else {
+		err = open_file(fr, r, i, flags, open_flags, &f);
+	}
+	if (o) {
+		*o = (struct opening){ .front = fr, .head = *r->head, .flags = flags, .open_flags = open_flags,
+			.create = create };
+		layout_op_init(&o->op.op, i, LAYOUT_TRUNCATE, 0, FBLK_MAX + 1);
+		o->op.op.tid = (pid_t)r->head->pid;
+		o->op.op.nonblock = (flags & O_NONBLOCK) != 0;
+		front_op_begin(&o->op, &fr->waiters, r->head->unique, open_truncate);
+	} else if (create) {
+		open_new_reply(fr, r, i, err, f);
+	} else {
+		open_reply(fr, r, err, f);
+		inode_put(i);
+	}
+}
+
+void
+request_open(struct front *fr, const struct request *r)
+{
+	const struct fuse_open_in *in = r->body;
+	struct inode *i;
+	int err;
+
+	err = r->len < sizeof(*in) ? -EINVAL : front_inode(fr, r->head->nodeid, &i);
+	if (err < 0)
+		front_reply_error(fr, r, err);
+	else
+		open_inode(fr, r, i, in->flags, in->open_flags, false);
 }
 
 static struct fs_cred
@@ -330,22 +395,26 @@ request_create(struct front *fr, const struct request *r)
 	const struct fuse_create_in *in = r->body;
 	const char *name = front_name(r, sizeof(*in));
 	struct inode *dir, *i;
+	uint32_t flags;
 	struct fs_cred c;
 	int err;
 
 	err = name ? front_inode(fr, r->head->nodeid, &dir) : -EINVAL;
+	flags = err == 0 ? in->flags & ~(uint32_t)O_TRUNC : 0; /* of a new file there is nothing to truncate */
 	if (err == 0) {
 		c = creator(r);
 		err = fs_create(fr->fs, dir, name, S_IFREG | (in->mode & 07777), 0, &c, &i);
 		/* the one that somebody else has made a moment before */
-		if (err == -EEXIST && !(in->flags & O_EXCL))
+		if (err == -EEXIST && !(in->flags & O_EXCL)) {
 			err = fs_lookup(fr->fs, dir, name, &i);
+			flags = in->flags;
+		}
 		inode_put(dir);
 	}
 	if (err < 0)
 		front_reply_error(fr, r, err);
 	else
-		open_new(fr, r, i);
+		open_inode(fr, r, i, flags, in->open_flags, true);
 }
 
 /* O_TMPFILE: as create, without a name. */
@@ -366,7 +435,31 @@ request_tmpfile(struct front *fr, const struct request *r)
 	if (err < 0)
 		front_reply_error(fr, r, err);
 	else
-		open_new(fr, r, i);
+		open_inode(fr, r, i, in->flags & ~(uint32_t)O_TRUNC, in->open_flags, true);
+}
+
+/* ---- polling -------------------------------------------------------------------------------- */
+
+/* Reading and writing never wait; POLLPRI is for events of leases. */
+void
+request_poll(struct front *fr, const struct request *r)
+{
+	const struct fuse_poll_in *in = r->body;
+	struct fuse_poll_out out = { .revents = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM };
+	struct file *f;
+
+	if (r->len < sizeof(*in)) {
+		front_reply_error(fr, r, -EINVAL);
+		return;
+	}
+	f = front_file_of(in->fh);
+	/* First say where to find us, then look: the other side does the second before the first. */
+	if (in->flags & FUSE_POLL_SCHEDULE_NOTIFY)
+		__atomic_store_n(&f->poll_handle, in->kh, __ATOMIC_SEQ_CST);
+	if (lease_events_pending(f))
+		out.revents |= POLLPRI;
+	out.revents &= in->events | POLLERR | POLLHUP;
+	front_reply_data(fr, r, &out, sizeof(out));
 }
 
 void
@@ -474,23 +567,68 @@ op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info 
 
 /* ---- space -------------------------------------------------------------------------------------- */
 
+struct falloc {
+	struct front_op op;
+	fuse_req_t req;
+	struct file *file;     /* open until the reply */
+	int mode;
+	uint64_t off, len;
+};
+
+static int
+fallocate_now(const struct falloc *a)
+{
+	int r;
+
+	if (a->len >= LONG_BYTES)
+		session_long_request();
+	r = fs_fallocate(a->file, a->mode, a->off, a->len);
+	if (r == 0)
+		front_took_privileges(front_of(a->req), a->req, a->file->inode);
+	return r;
+}
+
+static void
+fallocate_layout(struct front_op *p, int r)
+{
+	struct falloc *a = caa_container_of(p, struct falloc, op);
+
+	if (r == 0) {
+		r = fallocate_now(a);
+		layout_end(&p->op);
+	}
+	front_reply(a->req, r);
+	free(a);
+}
+
 static void
 op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
-	struct file *f = front_file(fi);
-	int r;
+	struct falloc a = { .req = req, .file = front_file(fi), .mode = mode, .off = (uint64_t)off, .len = (uint64_t)len };
+	struct inode *i = a.file->inode;
+	enum layout_kind kind;
+	struct falloc *later;
+	fblk_t start, end;
 
 	(void)ino;
 	if (off < 0 || len <= 0) {
 		front_reply(req, -EINVAL);
 		return;
 	}
-	if ((uint64_t)len >= LONG_BYTES)
-		session_long_request();
-	r = fs_fallocate(f, mode, (uint64_t)off, (uint64_t)len);
-	if (r == 0)
-		front_took_privileges(front_of(req), req, f->inode);
-	front_reply(req, r);
+	if (!inode_is_reg(i) || !layout_of_fallocate(i, mode, a.off, a.len, &kind, &start, &end)) {
+		front_reply(req, fallocate_now(&a));
+		return;
+	}
+	later = malloc(sizeof(*later));
+	if (!later) {
+		front_reply(req, -ENOMEM);
+		return;
+	}
+	*later = a;
+	layout_op_init(&later->op.op, i, kind, start, end);
+	later->op.op.tid = fuse_req_ctx(req)->pid;
+	later->op.op.nonblock = (a.file->flags & O_NONBLOCK) != 0;
+	front_op_begin(&later->op, &front_of(req)->waiters, front_request->head->unique, fallocate_layout);
 }
 
 static void

@@ -76,23 +76,77 @@ flags_to_inode(uint32_t flags, bool x, uint32_t *out)
 	return flags ? -EOPNOTSUPP : 0;
 }
 
+/* New flags for a file; to turn dax on or off is a layout operation. */
+struct flagging {
+	struct front_op op;
+	struct front *front;
+	fuse_req_t req;
+	struct inode *inode;   /* a reference */
+	uint32_t flags, projid;
+	struct fs_cred cred;
+};
+
+static int
+set_flags_now(const struct flagging *f)
+{
+	int r = fs_setflags(f->front->fs, f->inode, f->flags, f->projid, &f->cred);
+
+	/* the change time moved, and the kernel does not know */
+	if (r == 0)
+		notify_inval(f->front->notifier, f->inode->ino, 0, -1, NULL, NULL);
+	return r;
+}
+
+static void
+set_flags_layout(struct front_op *p, int r)
+{
+	struct flagging *f = caa_container_of(p, struct flagging, op);
+
+	if (r == 0) {
+		r = set_flags_now(f);
+		layout_end(&p->op);
+	}
+	if (r < 0)
+		front_reply(f->req, r);
+	else
+		fuse_reply_ioctl(f->req, 0, NULL, 0);
+	inode_put(f->inode);
+	free(f);
+}
+
+/* Replies itself, or returns an error. */
 static int
 set_flags(const struct call *c, uint32_t flags, bool x, const uint32_t *projid)
 {
-	struct fs_cred cred;
-	uint32_t fl, old, id;
+	struct flagging f = { .front = c->front, .req = c->req, .inode = c->inode }, *later;
+	uint32_t old, id;
 	int r;
 
-	front_cred(c->req, &cred);
-	r = flags_to_inode(flags, x, &fl);
+	front_cred(c->req, &f.cred);
+	r = flags_to_inode(flags, x, &f.flags);
 	if (r == 0)
 		r = fs_getflags(c->front->fs, c->inode, &old, &id);
-	if (r == 0)
-		r = fs_setflags(c->front->fs, c->inode, fl, projid ? *projid : id, &cred);
-	/* the change time moved, and the kernel does not know */
-	if (r == 0)
-		notify_inval(c->front->notifier, c->inode->ino, 0, -1, NULL, NULL);
-	return r;
+	if (r < 0)
+		return r;
+	f.projid = projid ? *projid : id;
+	/* who may not do it is told so before anybody has to make way for him */
+	if (!((old ^ f.flags) & INODE_FL_DAX) || !inode_is_reg(c->inode) ||
+	    (f.cred.uid != 0 && f.cred.uid != __atomic_load_n(&c->inode->attr.uid, __ATOMIC_RELAXED))) {
+		r = set_flags_now(&f);
+		if (r == 0)
+			fuse_reply_ioctl(c->req, 0, NULL, 0);
+		return r;
+	}
+	later = malloc(sizeof(*later));
+	if (!later)
+		return -ENOMEM;
+	*later = f;
+	inode_hold(f.inode);
+	layout_op_init(&later->op.op, f.inode, LAYOUT_DAX, 0, FBLK_MAX + 1);
+	later->op.op.tid = f.cred.tgid;
+	later->op.op.nonblock = c->file && (c->file->flags & O_NONBLOCK);
+	front_op_begin(&later->op, &c->front->waiters, front_request->head->unique, set_flags_layout);
+	return 0;
 }
 
 static int
@@ -114,15 +168,11 @@ static int
 do_setflags(const struct call *c)
 {
 	uint32_t flags;
-	int r;
 
 	if (c->in_size < sizeof(flags))
 		return -EINVAL;
 	memcpy(&flags, c->in, sizeof(flags));
-	r = set_flags(c, flags, false, NULL);
-	if (r == 0)
-		ioctl_reply_struct(c, NULL, 0);
-	return r;
+	return set_flags(c, flags, false, NULL);
 }
 
 static int
@@ -145,17 +195,13 @@ static int
 do_fssetxattr(const struct call *c)
 {
 	struct fsxattr x;
-	int r;
 
 	if (c->in_size < sizeof(x))
 		return -EINVAL;
 	memcpy(&x, c->in, sizeof(x));
 	if (x.fsx_extsize || x.fsx_cowextsize)
 		return -EOPNOTSUPP;
-	r = set_flags(c, x.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR, true, &x.fsx_projid);
-	if (r == 0)
-		ioctl_reply_struct(c, NULL, 0);
-	return r;
+	return set_flags(c, x.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR, true, &x.fsx_projid);
 }
 
 static int
@@ -246,7 +292,8 @@ do_status(const struct call *c)
 		.pins = n.pins, .pinned_blocks = n.pinned_blocks, .dirty_inodes = n.dirty_inodes,
 		.cached_inodes = n.cached_inodes, .live_extents = n.live_extents, .commits = n.commits,
 		.writebacks = n.writebacks, .written_blocks = n.wb_blocks, .bounced_blocks = n.bounced_blocks,
-		.skipped_blocks = n.skipped_blocks,
+		.skipped_blocks = n.skipped_blocks, .leases = n.leases, .lease_breaks = n.lease_breaks,
+		.lease_revocations = n.lease_revocations, .parked = n.parked,
 		.requests = session_requests(c->front->session),
 		.held_blocks = held_waiting(p),
 		.pool_dev = c->front->pool_dev, .pool_ino = c->front->pool_ino,
@@ -535,6 +582,9 @@ static const struct {
 	{ PINFS_IOC_SYNC, do_sync },
 	{ PINFS_IOC_STATUS, do_status },
 	{ PINFS_IOC_NOOP, do_noop },
+	{ PINFS_IOC_LEASE, ioctl_lease },
+	{ PINFS_IOC_LEASE_RELEASE, ioctl_lease_release },
+	{ PINFS_IOC_EVENTS, ioctl_events },
 	{ PINFS_IOC_COLLAPSE, ioctl_collapse },
 	{ PINFS_IOC_INSERT, ioctl_insert },
 	{ PINFS_IOC_OFFER, ioctl_offer },

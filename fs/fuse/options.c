@@ -19,6 +19,7 @@
 #include "pmem/size.h"
 
 #define OPTION_TEXT_MAX 256
+#define LEASE_BREAK_MS_MAX 1000000000u
 
 struct option {
 	const char *name;
@@ -197,6 +198,43 @@ set_allow_skip(struct mount_options *o, const char *value, int arg)
 }
 
 static int
+set_lease_break(struct mount_options *o, const char *value, int arg)
+{
+	int i = word_index("grace|cut", value);
+
+	(void)arg;
+	if (i >= 0)
+		o->fs.lease_cut = i == 1;
+	return min_of(i, 0);
+}
+
+static int
+set_lease_break_ms(struct mount_options *o, const char *value, int arg)
+{
+	(void)arg;
+	return parse_number(value, 0, LEASE_BREAK_MS_MAX, &o->fs.lease_break_ms);
+}
+
+static int
+set_layout_transient(struct mount_options *o, const char *value, int arg)
+{
+	int i = word_index("at_once|wait", value);
+
+	(void)arg;
+	if (i >= 0)
+		o->fs.layout_wait = i == 1;
+	return min_of(i, 0);
+}
+
+static int
+set_pin_without_lease(struct mount_options *o, const char *value, int arg)
+{
+	(void)value;
+	o->fs.pin_without_lease = arg;
+	return 0;
+}
+
+static int
 set_threads(struct mount_options *o, const char *value, int arg)
 {
 	(void)arg;
@@ -225,6 +263,13 @@ static const struct option options[] = {
 	    "of those with longer ones; wait is for transient pins only" },
 	{ "transient_ms", set_transient_ms, 0, "MS", "how long a transient pin is waited for at most (default 1000)" },
 	{ "allow_skip", set_allow_skip, 0, NULL, "a pin may have its blocks left out of fsync: for study" },
+	{ "lease_break", set_lease_break, 0, "grace|cut",
+		"what holders of leases get before they lose them (default grace)" },
+	{ "lease_break_ms", set_lease_break_ms, 0, "MS",
+		"how much grace, 0: no end (default: fs.lease-break-time of the kernel)" },
+	{ "layout_transient", set_layout_transient, 0, "at_once|wait",
+		"do layout operations wait for transient pins? (default at_once)" },
+	{ "pin_without_lease", set_pin_without_lease, true, NULL, "long-term pins need no lease" },
 	{ "relatime", set_atime, FS_ATIME_RELATIME, NULL, "access times move now and then (the default)" },
 	{ "noatime", set_atime, FS_ATIME_NOATIME, NULL, "access times don't move" },
 	{ "strictatime", set_atime, FS_ATIME_STRICT, NULL, "access times move with every read" },
@@ -265,6 +310,7 @@ mount_options_default(struct mount_options *o)
 {
 	*o = (struct mount_options){ .attr_timeout = 24 * 3600 };
 	fs_options_default(&o->fs);
+	o->fs.pin_without_lease = false;
 }
 
 /* ---- parsing ------------------------------------------------------------------- */

@@ -160,6 +160,7 @@ static void (*const raw_requests[])(struct front *fr, const struct request *r) =
 	[FUSE_OPEN] = request_open,
 	[FUSE_CREATE] = request_create,
 	[FUSE_TMPFILE] = request_tmpfile,
+	[FUSE_POLL] = request_poll,
 	[FUSE_RELEASE] = request_release,
 	[FUSE_READ] = request_read,
 };

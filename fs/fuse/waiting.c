@@ -41,6 +41,29 @@ waiting_end(struct waiters *s, struct waiting *w)
 	mtx_unlock(&s->lock);
 }
 
+static void
+resumed(struct layout_op *op, int r)
+{
+	struct front_op *p = caa_container_of(op, struct front_op, op);
+
+	waiting_end(p->waiters, &p->wait);
+	p->go(p, r);
+}
+
+void
+front_op_begin(struct front_op *p, struct waiters *s, uint64_t unique, void (*go)(struct front_op *p, int r))
+{
+	int r;
+
+	p->waiters = s;
+	p->go = go;
+	p->op.resume = resumed;
+	waiting_begin(s, &p->wait, unique, &p->op.park);
+	r = layout_begin(&p->op);
+	if (r != LAYOUT_PARKED)
+		resumed(&p->op, r);
+}
+
 bool
 waiters_interrupt(struct waiters *s, uint64_t unique)
 {

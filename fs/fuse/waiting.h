@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "fs/layout.h"
 #include "fs/park.h"
 #include "pmem/lock.h"
 
@@ -36,5 +37,16 @@ void waiting_begin(struct waiters *s, struct waiting *w, uint64_t unique, struct
 void waiting_end(struct waiters *s, struct waiting *w);
 /* The kernel wants request `unique` to end. False: it is not here (now). */
 bool waiters_interrupt(struct waiters *s, uint64_t unique);
+
+/* A request that is a layout operation: embedded in what it needs, which stays where it is until go() is called. */
+struct front_op {
+	struct layout_op op;       /* layout_op_init(), tid and nonblock come first */
+	struct waiting wait;
+	struct waiters *waiters;
+	void (*go)(struct front_op *p, int r);
+};
+/* Calls go() once, maybe before it returns: with 0, when the operation is to be done, then layout_end(&p->op); or
+ * with an error, when it is over. */
+void front_op_begin(struct front_op *p, struct waiters *s, uint64_t unique, void (*go)(struct front_op *p, int r));
 
 #endif

@@ -113,7 +113,7 @@ ok fsync
 kill_pinfs
 stop
 check_pool
-mount_pinfs "$OTHERS"
+mount_pinfs "${OTHERS:+$OTHERS,}lease_break=cut" # nobody waits for mappings
 equals "after the crash" "$(bytes 0 5)" three
 
 step "read mappings: coherent with writers; not writable"

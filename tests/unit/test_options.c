@@ -142,6 +142,22 @@ START_TEST(pinned)
 }
 END_TEST
 
+START_TEST(leases)
+{
+	ck_assert(!o.fs.pin_without_lease && !o.fs.lease_cut && !o.fs.layout_wait);
+	ok("lease_break=cut,lease_break_ms=0,layout_transient=wait,pin_without_lease");
+	ck_assert(o.fs.pin_without_lease && o.fs.lease_cut && o.fs.layout_wait);
+	ck_assert_uint_eq(o.fs.lease_break_ms, 0);
+	ok("lease_break=grace,lease_break_ms=1500,layout_transient=at_once");
+	ck_assert(!o.fs.lease_cut && !o.fs.layout_wait);
+	ck_assert_uint_eq(o.fs.lease_break_ms, 1500);
+	refused("lease_break=never", "lease_break grace|cut");
+	refused("lease_break_ms=-1", "lease_break_ms MS");
+	refused("layout_transient=1", "layout_transient at_once|wait");
+	refused("pin_without_lease=1", "pin_without_lease no value");
+}
+END_TEST
+
 START_TEST(sizes)
 {
 	static const struct { const char *text; uint64_t bytes; } good[] = {
@@ -315,7 +331,7 @@ main(void)
 {
 	Suite *s = suite_create("options");
 	TCase *t = tcase_create("options");
-	const TTest *const tests[] = { defaults, nothing, values, pinned, sizes, limits, bad_values, unknown,
+	const TTest *const tests[] = { defaults, nothing, values, pinned, leases, sizes, limits, bad_values, unknown,
 		refusal_keeps_message_whole, long_option, escapes, last_one_wins, fstab_words, kernel, kernel_others,
 		kernel_never_overflows, help_names_all };
 
