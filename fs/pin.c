@@ -668,6 +668,21 @@ pin_find(const struct file *f, uint64_t id)
 }
 
 int
+pin_access_of(struct file *f, uint64_t id)
+{
+	struct inode *i = f->inode;
+	struct pin *pin;
+	int r = -ENOENT;
+
+	rwl_rdlock(&i->layout_lock);
+	pin = pin_find(f, id);
+	if (pin)
+		r = pin->count == COUNT_READ ? PIN_READ : PIN_WRITE;
+	rwl_unlock(&i->layout_lock);
+	return r;
+}
+
+int
 pin_remove(struct file *f, uint64_t id)
 {
 	struct inode *i = f->inode;

@@ -46,6 +46,8 @@ struct pin_params {
  * of f covers it, -ESTALE one does but has been revoked; -EAGAIN a layout operation wants the range. uid is charged. */
 int pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, unsigned n,
     const struct fs_cred *c, uint64_t *id);
+/* PIN_READ or PIN_WRITE; -ENOENT: not a pin of this open file. */
+int pin_access_of(struct file *f, uint64_t id);
 /* -ENOENT: not a pin of this open file. */
 int pin_remove(struct file *f, uint64_t id);
 /* All pins of a file that is being closed. */

@@ -124,7 +124,7 @@ struct tracker {
 	uint64_t last_thread;
 	unsigned stuck;                 /* threads that work on abandoned jobs */
 	bool stop;
-	/* How the kernel names the pool where it is mapped; constant once known. */
+	/* How the kernel names the pool where it is mapped. */
 	bool known;
 	uint64_t pool_dev, pool_inode;
 };
@@ -153,8 +153,12 @@ know_pool(struct tracker *t, struct pool *p)
 {
 	struct vma_query q;
 	int r, maps;
+	bool known;
 
-	if (t->known)
+	mtx_lock(&t->lock);
+	known = t->known;
+	mtx_unlock(&t->lock);
+	if (known)
 		return 0;
 	maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	if (maps < 0)

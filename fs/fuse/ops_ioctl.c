@@ -514,6 +514,16 @@ do_unpin(const struct call *c)
 		return -EINVAL;
 	if (!c->file)
 		return -EISDIR;
+	err = pin_access_of(c->file, o.id);
+	if (err == PIN_READ) {
+		/* nothing was stored behind the kernel's back */
+		err = pin_remove(c->file, o.id);
+		if (err == 0)
+			ioctl_reply_struct(c, NULL, 0);
+		return err;
+	}
+	if (err < 0)
+		return err;
 	d = ioctl_defer(c->req, NULL, 0);
 	if (!d)
 		return -ENOMEM;

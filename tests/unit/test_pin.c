@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Pins: blocks that stay where they are, bounces, and what becomes of blocks that a file lets go of. */
+#include "fs/pin_i.h"
 #include "tests/unit/unit_pin.h"
 
 START_TEST(test_coherence)
@@ -342,6 +343,8 @@ START_TEST(test_limits)
 	struct file *g;
 	START(8);
 
+	/* what a pin of one run takes, with malloc's own word */
+	ck_assert_uint_le((sizeof(struct pin) + sizeof(struct pin_ext) + sizeof(size_t) + 15) & ~(size_t)15, 200);
 	ck_assert_uint_eq(fs_options(fs)->pin_limit, 4 << 20);
 	unit_fill(f, 0, 4 * BLK + 5, 'a');
 	/* All or none. */
@@ -369,6 +372,7 @@ START_TEST(test_limits)
 	g = unit_file(fs, "f", O_RDONLY);
 	ck_assert_err(try_pin(g, PIN_WRITE, 0, 0, BLK, &id2, &one), EBADF);
 	ck_assert_err(pin_remove(g, id), ENOENT);
+	ck_assert_err(pin_access_of(g, id), ENOENT);
 	ck_assert_ok(try_pin(g, PIN_READ, 0, 0, BLK, &id2, &one));
 	fs_release(g);
 	ck_assert_ok(pin_remove(f, id));
