@@ -342,8 +342,8 @@ struct pinfs_lease_release {
 
 /* -- PINFS_IOC_EVENTS: what happened to the leases of this open file ------------
  * Takes up to count of them (0: PINFS_EVENTS_MAX), oldest first; more tells how many are left. The file polls POLLPRI
- * while there are any. Does not wait. If events had to be dropped (more than 1024 unread: those of one lease
- * are joined before that), lost counts them. */
+ * while there are any. Does not wait. Of each type a lease has one unread event at most: a newer one takes its
+ * place; and when it is released they go with it. lost counts those that there was no memory for. */
 #define PINFS_EVENTS_MAX 64
 enum pinfs_event_type {
 	PINFS_EVENT_BREAK = 1,    /* an operation waits: release the lease */
