@@ -188,10 +188,10 @@ park_runner(bool is)
 	is_runner = is;
 }
 
-bool
+uint64_t
 park_ready(const struct park_lot *lot)
 {
-	return __atomic_load_n(&lot->nready, __ATOMIC_ACQUIRE) > 0;
+	return __atomic_load_n(&lot->nready, __ATOMIC_ACQUIRE);
 }
 
 uint64_t

@@ -72,8 +72,8 @@ bool park_withdraw(struct parked *p);
 void park_runner(bool is);
 /* Run what is ready, until nothing is. No lock may be held. */
 void park_run(struct park_lot *lot);
-/* Is there anything? A hint, without a lock; a thread sees what it has woken itself. */
-bool park_ready(const struct park_lot *lot);
+/* How much? A hint, without a lock; a thread sees what it has woken itself. */
+uint64_t park_ready(const struct park_lot *lot);
 /* How many are parked now. */
 uint64_t park_count(const struct park_lot *lot);
 

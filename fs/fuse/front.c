@@ -332,7 +332,7 @@ file_event(void *arg, struct file *f)
 	struct front *fr = arg;
 	uint64_t handle = __atomic_exchange_n(&f->poll_handle, 0, __ATOMIC_SEQ_CST);
 
-	if (handle)
+	if (handle && !session_poll_later(handle))
 		notify_poll(fr->notifier, handle);
 }
 

@@ -29,8 +29,8 @@ struct notifier {
 };
 
 /* Fails when nobody polls any more. */
-static void
-send_poll(struct notifier *n, uint64_t handle)
+void
+notify_poll_now(struct notifier *n, uint64_t handle)
 {
 	struct fuse_notify_poll_wakeup_out wake = { .kh = handle };
 	struct fuse_out_header out = { .len = sizeof(out) + sizeof(wake), .error = FUSE_NOTIFY_POLL };
@@ -45,7 +45,7 @@ send_note(struct notifier *n, const struct note *note)
 {
 	/* Fails where the kernel has not, or no longer, the inode: there is nothing to drop. */
 	if (note->poll_handle)
-		send_poll(n, note->poll_handle);
+		notify_poll_now(n, note->poll_handle);
 	else if (note->len < 0)
 		fuse_lowlevel_notify_inval_inode(n->se, note->ino, -1, 0);
 	else
@@ -169,5 +169,5 @@ notify_poll(struct notifier *n, uint64_t handle)
 		return;
 	}
 	/* This one waits for nothing in the kernel, so better here than not at all. */
-	send_poll(n, handle);
+	notify_poll_now(n, handle);
 }

@@ -26,5 +26,7 @@ void notifier_free(struct notifier *n);
 void notify_inval(struct notifier *n, uint64_t ino, int64_t off, int64_t len, void (*done)(void *arg), void *arg);
 /* Who polls the file of that handle (of a POLL request) is to look again. Any lock may be held but one of rank LOCK_LEAF. */
 void notify_poll(struct notifier *n, uint64_t handle);
+/* The same at once, by a thread that is not executing a request just now. */
+void notify_poll_now(struct notifier *n, uint64_t handle);
 
 #endif

@@ -61,6 +61,30 @@ session_long_request(void)
 		seats_long(self);
 }
 
+bool
+session_poll_later(uint64_t handle)
+{
+	if (!self || self->npolls == POLLS_MAX)
+		return false;
+	self->polls[self->npolls++] = handle;
+	return true;
+}
+
+/* What the request has left to do: it has its reply, or is parked. Who has one resumed request to go on with does that
+ * in his seat; many are a long piece of work. */
+static void
+follow_up(struct worker *w, struct park_lot *lot)
+{
+	do {
+		while (w->npolls > 0)
+			notify_poll_now(w->s->front->notifier, w->polls[--w->npolls]);
+		if (park_ready(lot) > 1)
+			session_long_request();
+		if (park_ready(lot))
+			park_run(lot);
+	} while (w->npolls > 0 || park_ready(lot));
+}
+
 /* ---- blocks for streams of writes ------------------------------------------------------ */
 
 /* Take them from the pool, if it has plenty. */
@@ -284,10 +308,8 @@ worker_main(void *arg)
 		seats_turn_begins(w);
 		execute(w, (size_t)n, in_run);
 		lock_assert_none_held();
-		if (park_ready(lot)) {
-			session_long_request();
-			park_run(lot);
-		}
+		if (w->npolls > 0 || park_ready(lot))
+			follow_up(w, lot);
 		seats_turn_ends(w, ((const struct fuse_in_header *)w->buf)->pid);
 	}
 	if (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE))

@@ -28,6 +28,10 @@ void session_free(struct session *s);
  * take the next request. Ends by itself with the request. */
 void session_long_request(void);
 
+/* Called by a worker: tell the kernel that there is something to poll for as soon as this request is done with (or
+ * parked). False: this is no worker, or it has too many. */
+bool session_poll_later(uint64_t handle);
+
 /* Blocks that workers have taken from the pool for what they may be asked to write next: as good as free. */
 uint64_t session_held_blocks(struct session *s);
 

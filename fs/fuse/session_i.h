@@ -10,6 +10,7 @@
 
 #define SEATS_WINDOW 64         /* requests between two looks back */
 #define SEATS_HOMES_MAX 16u     /* workers with a home of their own */
+#define POLLS_MAX 16            /* what is more goes to the notifier */
 #define SEATS_RECENT 2          /* clients that a worker remembers */
 
 enum worker_state { SEATED, RESTING, AWAY };
@@ -31,6 +32,8 @@ struct worker {
 	uint32_t client;            /* atomic; thread that sent the newest request */
 
 	/* the worker's own */
+	uint64_t polls[POLLS_MAX];  /* handles of files that were told of an event by this request */
+	unsigned npolls;
 	bool at_home;               /* bound to it */
 	unsigned in_window;         /* requests */
 	unsigned changed;           /* of these from another client than the one before */
