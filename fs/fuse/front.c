@@ -10,10 +10,13 @@
  *       buffered write. With it, it trusts us to take setuid, setgid and capabilities away, and
  *       says in the request when. (SB_NOSEC in the kernel.)
  *   FUSE_DIRECT_IO_ALLOW_MMAP: a file opened with O_DIRECT can bypass the kernel's cache altogether,
- *       and two writers need not wait for each other, without mmap(2) of it being refused.
+ *       and two writers need not wait for each other, without mmap(2) of it being refused. So can any
+ *       that is pinned for writing when it is opened.
  *   FUSE_AUTO_INVAL_DATA is libfuse's own, but matters as much: a reader of cached pages asks for the
  *       attributes when theirs have timed out, and drops the pages if the modification time moved. That is how
- *       stores through a direct mapping, which time out at once, become visible to read(2).
+ *       stores through a direct mapping, which time out at once, become visible to read(2). The kernel forgets
+ *       to, though, if what it hears is older than the end of another request on the file, and splice(2) does not ask at
+ *       all. So pages of a write-pinned file are dropped again as soon as they have been filled (request_read).
  *
  * Everything else that changes files passes through the kernel, so names, attributes and pages may stay
  * in its caches for long.

@@ -49,6 +49,7 @@ request_read(struct front *fr, const struct request *r)
 	const struct fuse_read_in *in = r->body;
 	struct iovec iov[1 + READ_IOVECS];
 	struct file f;
+	bool fills_cache;
 	ssize_t n;
 	int count, err;
 
@@ -58,6 +59,7 @@ request_read(struct front *fr, const struct request *r)
 	}
 	/* With the reply the client may close the file, before its locks are dropped here. */
 	f = (struct file){ .inode = inode_hold(front_file_of(in->fh)->inode), .flags = (int)in->flags };
+	fills_cache = !(in->read_flags & FUSE_READ_LOCKOWNER);
 	n = fs_read_begin(&f, in->offset, in->size, iov + 1, READ_IOVECS, &count);
 	if (n < 0) {
 		inode_put(f.inode);
@@ -66,6 +68,9 @@ request_read(struct front *fr, const struct request *r)
 	}
 	err = front_reply_iov(fr, r->head->unique, iov, 1 + count);
 	fs_read_done(&f);
+	/* A store through a mapping may follow at once, and splice(2) takes from the cache without asking. */
+	if (fills_cache && inode_write_pinned(f.inode))
+		notify_inval(fr->notifier, r->head->nodeid, (int64_t)in->offset, in->size, NULL, NULL);
 	inode_put(f.inode);
 	/* ENOENT: nobody waits any more. Anything else: the bytes could not be had. */
 	if (err < 0 && err != -ENOENT && err != -ENODEV)
@@ -254,7 +259,7 @@ opened(struct front *fr, struct file *f, struct fuse_open_out *out)
 	/* what was cached before somebody began to store behind the kernel's back is old */
 	if (!inode_write_pinned(i))
 		out->open_flags |= FOPEN_KEEP_CACHE;
-	if ((f->flags & O_DIRECT) && fr->direct_io) {
+	if (fr->direct_io && inode_is_reg(i) && ((f->flags & O_DIRECT) || inode_write_pinned(i))) {
 		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 		out->fh |= FH_DIRECT;
 	} else {
