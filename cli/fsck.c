@@ -279,6 +279,7 @@ check(struct run *run)
 	int r;
 
 	pool_root(run->pool, &root);
+	run->no_data |= (root.feature_incompat & FEATURE_INCOMPAT_IMAGE) != 0;
 	if (run->mode == 'p' && !run->force && (root.flags & ROOT_CLEAN) && !pool_root_damage(run->pool)) {
 		if (run->json)
 			printf("{\"skipped\": \"clean\"}\n");
@@ -305,7 +306,7 @@ check(struct run *run)
 static int
 run_check(struct run *run)
 {
-	struct pool_options opt = { .flags = POOL_MEND | (run->mode == 'n' ? POOL_RDONLY : 0), .domain = -1 };
+	struct pool_options opt = { .flags = POOL_MEND | (run->mode == 'n' ? POOL_RDONLY | POOL_IMAGE : 0), .domain = -1 };
 	struct pool_error err = { "" };
 	int r = pool_open(&run->pool, run->path, &opt, &err);
 

@@ -364,6 +364,8 @@ ck_run(struct ck *c, struct pool *p, const struct check_options *opt, struct che
 	c->orphans.size = sizeof(uint64_t);
 	memset(res, 0, sizeof(*res));
 	pool_root(p, &c->root);
+	c->no_data |= (c->root.feature_incompat & FEATURE_INCOMPAT_IMAGE) != 0;
+	c->no_hashes = c->root.feature_incompat & FEATURE_INCOMPAT_HIDDEN;
 	pthread_mutex_init(&c->report, NULL);
 	c->node_bits = calloc(words, sizeof(uint64_t));
 	c->data_bits = calloc(words, sizeof(uint64_t));

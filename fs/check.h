@@ -2,7 +2,7 @@
 /* Is a pool sound? And if not, can it be made so?
  *
  * The pool is one that nobody has mounted: opened with pool_open, never rebuilt. check_pool
- * reads everything there is and changes nothing (POOL_RDONLY will do). Whatever the
+ * reads everything there is and changes nothing (POOL_RDONLY will do, and POOL_IMAGE). Whatever the
  * medium says is looked at with suspicion; damage is reported, and the check goes on with
  * what can still be reached. repair_pool checks and repairs in turns (repair.c).
  *

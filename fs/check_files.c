@@ -257,7 +257,7 @@ xattr_chunk(const struct ck *c, struct file *f, unsigned chunk, const uint8_t *v
 			return "it is longer than an attribute can be";
 		memcpy(seed, c->root.hash_seed, sizeof(seed));
 		hash = siphash24(seed, value + XATTR_ITEM_HEAD, item.namelen) >> XATTR_HASH_SHIFT;
-		if (f->xattr >> XATTR_SLOT_BITS != (hash ? hash : 1))
+		if (f->xattr >> XATTR_SLOT_BITS != (hash ? hash : 1) && !c->no_hashes)
 			return "it is filed under another name's hash";
 		f->xattr_len = item.value_len;
 		f->xattr_got = 0;

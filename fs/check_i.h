@@ -55,7 +55,8 @@ struct ck {
 	const struct check_options *opt;
 	struct check_result *res;
 	struct fix *fix;          /* NULL: only a check */
-	bool no_data;             /* in a repair: content has been dealt with */
+	bool no_data;             /* content has been dealt with (repair), or is not there (image) */
+	bool no_hashes;           /* an image in which names are hidden */
 	struct root_block root;
 
 	struct ck_array leaves;   /* pblk_t, in key order */

@@ -90,7 +90,7 @@ check_hash(struct ck *c, struct names *s, uint64_t ino, uint64_t lo, const char 
 	struct tree_key key = tree_key(ino, ITEM_DIRENT, lo);
 	char quoted[64];
 
-	if (is != hash) {
+	if (is != hash && !c->no_hashes) {
 		ck_report(c, CHECK_DIRENT_HASH, ino, CHECK_NOWHERE, CHECK_NOWHERE,
 		    "entry \"%s\" is filed under %llx, its name belongs under %llx",
 		    quote_name(name, len, quoted, sizeof(quoted)), (unsigned long long)is,

@@ -27,6 +27,9 @@
 #define FEATURE_COMPAT_SUPP 0ull
 #define FEATURE_RO_COMPAT_SUPP 0ull
 #define FEATURE_INCOMPAT_SUPP 0ull
+/* Of metadata images only, which nobody mounts: there is no content; names don't fit their hashes. */
+#define FEATURE_INCOMPAT_IMAGE 1ull
+#define FEATURE_INCOMPAT_HIDDEN 2ull
 
 /* A node of the tree is named by where it is and what it contains. */
 struct node_ref {

@@ -48,12 +48,14 @@ chunks_populated(void *arg, pblk_t start, uint64_t n)
 /* ---- opening and closing -------------------------------------------------- */
 
 static int
-read_root(struct pool *p, const char *path, bool mend, struct pool_error *err)
+read_root(struct pool *p, const char *path, unsigned flags, struct pool_error *err)
 {
 	const char *why;
-	int ret = root_read(p->base, p->file.bytes >> BLK_SHIFT, &p->root, &why);
+	uint64_t incompat = FEATURE_INCOMPAT_SUPP |
+	    (flags & POOL_IMAGE ? FEATURE_INCOMPAT_IMAGE | FEATURE_INCOMPAT_HIDDEN : 0);
+	int ret = root_read(p->base, p->file.bytes >> BLK_SHIFT, incompat, &p->root, &why);
 
-	if (ret == -EIO && mend && p->root.txn > 0 && root_mend(&p->root, p->file.bytes >> BLK_SHIFT) == 0) {
+	if (ret == -EIO && (flags & POOL_MEND) && p->root.txn > 0 && root_mend(&p->root, p->file.bytes >> BLK_SHIFT) == 0) {
 		p->root_damage = why;
 		ret = 0;
 	}
@@ -67,7 +69,7 @@ read_root(struct pool *p, const char *path, bool mend, struct pool_error *err)
 	}
 	p->nblocks = p->root.nblocks;
 	p->tree_root = p->root.tree[0];
-	p->node_owner = root_node_owner(&p->root);
+	p->node_owner = pool_node_owner(&p->root);
 	p->next_ino = p->root.next_ino;
 	p->ninodes = p->root.ninodes;
 	p->data_blocks = p->root.data_blocks;
@@ -139,7 +141,7 @@ pool_open(struct pool **out, const char *path, const struct pool_options *opt, s
 		p->path = realpath(path, NULL);
 		if (!p->path)
 			p->path = strdup(path);
-		ret = p->path ? read_root(p, path, opt->flags & POOL_MEND, err) : -ENOMEM;
+		ret = p->path ? read_root(p, path, opt->flags, err) : -ENOMEM;
 	}
 	if (ret == 0)
 		ret = make_parts(p, opt);

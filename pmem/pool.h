@@ -23,6 +23,7 @@ struct pool;
 enum {
 	POOL_RDONLY = 1,  /* map read-only, shared lock: fsck -n, dump */
 	POOL_MEND = 2,    /* put up with wrong figures in the root: fsck. The next commit writes better ones */
+	POOL_IMAGE = 4,   /* a metadata image will do; with POOL_RDONLY */
 };
 
 struct pool_options {
@@ -70,6 +71,8 @@ const char *pool_path(const struct pool *p);
 bool pool_readonly(const struct pool *p);
 struct domain *pool_domain(struct pool *p);
 struct alloc *pool_alloc(struct pool *p);
+/* What tells the nodes of this pool from those of another, or of one that was here before. */
+uint32_t pool_node_owner(const struct root_block *r);
 /* POOL_MEND: what is wrong with the root on the medium, NULL if nothing is (any more). */
 const char *pool_root_damage(struct pool *p);
 /* The root as of the last commit, or as of mount. */

@@ -65,10 +65,8 @@ pool_addr(const struct pool *p, pblk_t blk)
 }
 
 /* root.c: choosing and writing root slots */
-/* Newest valid slot of the mapped pool into *out; why says what was wrong. */
-int root_read(const void *base, uint64_t file_blocks, struct root_block *out, const char **why);
-/* What tells the nodes of this pool from those of another, or of one that was here before. */
-uint32_t root_node_owner(const struct root_block *r);
+/* Newest valid slot of the mapped pool into *out; why says what was wrong. incompat: features that will do. */
+int root_read(const void *base, uint64_t file_blocks, uint64_t incompat, struct root_block *out, const char **why);
 /* Of a root that root_read refused: figures that can't be true become some that can. -EIO: there is more to it. */
 int root_mend(struct root_block *r, uint64_t file_blocks);
 /* Fill in r's CRC and commit time and store it into its slot, durable with a barrier; then it is

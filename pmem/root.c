@@ -75,7 +75,7 @@ root_mend(struct root_block *r, uint64_t file_blocks)
 }
 
 int
-root_read(const void *base, uint64_t file_blocks, struct root_block *out, const char **why)
+root_read(const void *base, uint64_t file_blocks, uint64_t incompat, struct root_block *out, const char **why)
 {
 	struct root_block slot[ROOT_SLOTS];
 	const struct root_block *best = NULL;
@@ -117,14 +117,16 @@ root_read(const void *base, uint64_t file_blocks, struct root_block *out, const 
 		return -EIO;
 	*out = *best;
 	*why = "it has a feature that is not known to this program";
-	if (out->feature_incompat & ~FEATURE_INCOMPAT_SUPP)
+	if (out->feature_incompat & FEATURE_INCOMPAT_IMAGE)
+		*why = "it is the image of a pool's metadata, which can only be checked: fsck.pinfs -n";
+	if (out->feature_incompat & ~incompat)
 		return -EPROTONOSUPPORT;
 	*why = judge(out, file_blocks);
 	return *why ? -EIO : 0;
 }
 
 uint32_t
-root_node_owner(const struct root_block *r)
+pool_node_owner(const struct root_block *r)
 {
 	return crc32c_more(crc32c(r->uuid, sizeof(r->uuid)), r->hash_seed, sizeof(r->hash_seed));
 }

@@ -454,7 +454,7 @@ pool_with(void (*change)(struct root_block *r))
 static void version_2(struct root_block *r) { r->version = 2; }
 static void compat(struct root_block *r) { r->feature_compat = (uint64_t)1 << 63; }
 static void ro_compat(struct root_block *r) { r->feature_ro_compat = 1; }
-static void incompat(struct root_block *r) { r->feature_incompat = 1; }
+static void incompat(struct root_block *r) { r->feature_incompat = 1ull << 20; }
 static void incompat_too(struct root_block *r) { r->feature_incompat = 4; r->ntrees = 3; }
 static void too_large(struct root_block *r) { r->nblocks++; }
 static void much_too_large(struct root_block *r) { r->nblocks = UINT64_MAX; }
