@@ -173,20 +173,21 @@ END_TEST
 
 struct writer {
 	struct fs *fs;
-	bool stop; /* atomic */
+	unsigned id; /* each has files of its own */
+	bool stop;   /* atomic */
 };
 
 static void *
 write_on(void *arg)
 {
 	struct writer *w = arg;
-	uint64_t seed = 7;
+	uint64_t seed = 7 + w->id;
 	char name[40];
 
 	for (unsigned n = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); n++) {
 		struct file *f;
 
-		snprintf(name, sizeof(name), "file-%u", (unsigned)(unit_random(&seed) % 300));
+		snprintf(name, sizeof(name), "file-%u", 2 * (unsigned)(unit_random(&seed) % 150) + w->id);
 		if (n % 7 == 0) {
 			fs_release(unit_file(w->fs, name, O_RDWR));
 			unit_unlink(w->fs, name);
@@ -205,21 +206,22 @@ write_on(void *arg)
 START_TEST(writers_and_a_scrub_go_together)
 {
 	struct fs *fs = filled(300);
-	struct writer w = { .fs = fs };
+	struct writer w[2] = { { .fs = fs, .id = 0 }, { .fs = fs, .id = 1 } };
 	struct scrub_status st;
 	pthread_t thread[2];
 
 	for (unsigned n = 0; n < 2; n++)
-		ck_assert_int_eq(pthread_create(&thread[n], NULL, write_on, &w), 0);
+		ck_assert_int_eq(pthread_create(&thread[n], NULL, write_on, &w[n]), 0);
 	for (unsigned n = 0; n < 30; n++) {
 		st = scrub(fs);
 		ck_assert_int_eq(st.state, SCRUB_DONE);
 		ck_assert_uint_eq(st.node_errors + st.inode_errors + st.block_errors, 0);
 		ck_assert_uint_gt(st.inodes, 100);
 	}
-	__atomic_store_n(&w.stop, true, __ATOMIC_RELAXED);
-	for (unsigned n = 0; n < 2; n++)
+	for (unsigned n = 0; n < 2; n++) {
+		__atomic_store_n(&w[n].stop, true, __ATOMIC_RELAXED);
 		pthread_join(thread[n], NULL);
+	}
 	ck_assert_ok(fs_umount(fs));
 	unit_check(path);
 }
