@@ -257,6 +257,14 @@ as_nobody() {
 	setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "$@"
 }
 
+# A row of the table that `make scenarios` prints; with SCENARIO_TABLE=FILE it goes there as well, separated by tabs.
+scenario_row() { # POLICY EXPECTED SEEN SECONDS
+	local id
+	id=$(basename "$0" .sh)
+	printf '%-4s %-11s %-52s %-58s %6s s\n' "${id^^}" "$1" "$2" "$3" "$4"
+	[[ -z ${SCENARIO_TABLE:-} ]] || printf '%s\t%s\t%s\t%s\t%s\n' "${id^^}" "$1" "$2" "$3" "$4" >>"$SCENARIO_TABLE"
+}
+
 # Make a pool, mount it: how most tests begin.
 fresh_mount() { # [SIZE [OPTIONS]]
 	need_fuse

@@ -80,3 +80,4 @@ only "$MNT/new" n
 umount_pinfs
 check_pool
 unmount "$SLOW"
+scenario_row default "its pins gone, its last content kept, late DMA nowhere" "late reads reached no file, killed or closed" "$SECONDS"

@@ -112,3 +112,4 @@ mount_pinfs "$opts"
 equals "held blocks" "$(held)" 0
 only "$MNT/durable" d
 umount_pinfs
+scenario_row default "old image intact, held ranges kept until they go" "files as of their sync; quarantined; freed with the holders" "$SECONDS"

@@ -57,3 +57,4 @@ only "$MNT/new" n
 umount_pinfs
 check_pool
 unmount "$SLOW"
+scenario_row default "not one byte of the DMA in a new file" "new files have their own bytes only" "$SECONDS"

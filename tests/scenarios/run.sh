@@ -9,9 +9,9 @@ trap 'rm -f "$table"' EXIT
 export SCENARIO_TABLE=$table PINFS_BUILD=${PINFS_BUILD:-$PWD}
 failed=()
 
-printf '%-4s %-11s %-52s %-52s %8s\n' id policy expected seen time
+printf '%-4s %-11s %-52s %-58s %8s\n' id policy expected seen time
 for ((round = 1; round <= ${SCENARIO_ROUNDS:-1}; round++)); do
-	for script in "$here"/s[0-9]*.sh; do
+	for script in $(printf '%s\n' "$here"/s[0-9]*.sh "$here"/../mount/s[0-9]*.sh | awk -F/ '{ print $NF, $0 }' | sort | cut -d' ' -f2-); do
 		id=$(basename "$script" .sh)
 		[[ -z ${SCENARIOS:-} || " $SCENARIOS " == *" $id "* ]] || continue
 		rc=0

@@ -5,7 +5,7 @@
 #   row POLICY "MOUNT,OPTIONS" "what must come out"
 #
 # which makes a pool, mounts it so, runs the program sNN on it, checks the pool, and prints a row of the table: id, policy,
-# expected, seen, seconds. With SCENARIO_TABLE=FILE the rows go there as well, separated by tabs.
+# expected, seen, seconds.
 PINFS_TEST_TIMEOUT=${PINFS_TEST_TIMEOUT:-300}
 . "$(dirname "${BASH_SOURCE[0]}")/../mount/lib.sh"
 
@@ -14,11 +14,6 @@ PROGRAM=$BUILD/tests/scenarios/$ID
 POOL_SIZE=128M
 need_fuse
 [[ -x $PROGRAM ]] || fail "$PROGRAM is not built: make check TESTS="
-
-print_row() { # POLICY EXPECTED SEEN SECONDS
-	printf '%-4s %-11s %-52s %-52s %6s s\n' "${ID^^}" "$1" "$2" "$3" "$4"
-	[[ -z ${SCENARIO_TABLE:-} ]] || printf '%s\t%s\t%s\t%s\t%s\n' "${ID^^}" "$1" "$2" "$3" "$4" >>"$SCENARIO_TABLE"
-}
 
 row() { # POLICY OPTIONS EXPECTED
 	local rc=0 out begin end seen
@@ -36,7 +31,7 @@ row() { # POLICY OPTIONS EXPECTED
 		echo "$out"
 		seen="WRONG: $seen"
 	fi
-	print_row "$1" "$3" "$seen" "$(awk -v n=$((end - begin)) 'BEGIN { printf "%.2f", n / 1e9 }')"
+	scenario_row "$1" "$3" "$seen" "$(awk -v n=$((end - begin)) 'BEGIN { printf "%.2f", n / 1e9 }')"
 	((rc == 0 || rc == 77)) || fail "${ID^^} under $1"
 	umount_pinfs
 	check_pool
