@@ -239,6 +239,8 @@ check_request(const struct file *f, const struct pin_params *pp, const struct pi
 {
 	int mode = f->flags & O_ACCMODE;
 	bool write = pp->access == PIN_WRITE;
+	uint32_t flags;
+	int err;
 
 	if (!inode_is_reg(f->inode) || n == 0 || (pp->flags & ~(unsigned)PIN_ALLOC) ||
 	    (!write && (pp->access != PIN_READ || pp->flags || pp->writeback != FS_PINNED_DEFAULT)) ||
@@ -254,9 +256,11 @@ check_request(const struct file *f, const struct pin_params *pp, const struct pi
 		return -EINVAL;
 	if (pp->writeback == FS_PINNED_SKIP && !f->inode->fs->opt.allow_skip)
 		return -EPERM;
-	if (write && (f->inode->fs->opt.readonly || pool_readonly(f->inode->fs->pool)))
-		return -EROFS;
-	return 0;
+	if (!write)
+		return 0;
+	/* The descriptor may be older than the flags. */
+	err = content_writable(f->inode, &flags);
+	return err == 0 && (flags & INODE_FL_APPEND) ? -EPERM : err;
 }
 
 static enum pin_count

@@ -388,6 +388,31 @@ START_TEST(test_limits)
 }
 END_TEST
 
+/* What is not to be written is not to be pinned for writing, also by a descriptor from before. */
+START_TEST(test_flags)
+{
+	static const uint32_t flags[] = { INODE_FL_IMMUTABLE, INODE_FL_APPEND };
+	struct fs_cred root = { .uid = 0 };
+	struct pin_range r;
+	uint64_t id;
+	START(8);
+
+	unit_fill(f, 0, 2 * BLK, 'a');
+	for (unsigned k = 0; k < sizeof(flags) / sizeof(flags[0]); k++) {
+		ck_assert_ok(fs_setflags(fs, f->inode, flags[k], 0, &root));
+		ck_assert_err(try_pin(f, PIN_WRITE, 0, 0, BLK, &id, &r), EPERM);
+		ck_assert_err(try_pin(f, PIN_WRITE, PIN_ALLOC, 0, 9 * BLK, &id, &r), EPERM);
+		ck_assert_ok(try_pin(f, PIN_READ, 0, 0, BLK, &id, &r));
+		ck_assert_ok(pin_remove(f, id));
+		ck_assert_ok(fs_setflags(fs, f->inode, 0, 0, &root));
+	}
+	ck_assert_uint_eq(unit_size(f), 2 * BLK);
+	ck_assert_ok(try_pin(f, PIN_WRITE, 0, 0, BLK, &id, &r));
+	ck_assert_ok(pin_remove(f, id));
+	finish(fs, path, f, before);
+}
+END_TEST
+
 /* Fill the pool, block by block so that nothing is left. */
 static void
 fill_pool(struct fs *fs, struct file *g)
@@ -711,6 +736,7 @@ main(void)
 	tcase_add_test(t, test_truncate_under_pins);
 	tcase_add_test(t, test_unpin_before_cut_is_durable);
 	tcase_add_test(t, test_limits);
+	tcase_add_test(t, test_flags);
 	tcase_add_test(t, test_full_pool);
 	tcase_add_test(t, test_close_without_unpin);
 	tcase_add_test(t, test_pin_tainted);
