@@ -31,6 +31,7 @@
 #define LEASE_BREAK_S_DEFAULT 45 /* the kernel's own default */
 #define LEASE_BREAK_S_MAX 1000000
 #define LOCK_WAIT_MS_DEFAULT 5000
+#define LEASE_LIMIT_DEFAULT 65536u /* some 400 bytes each */
 #define TRANSIENT_MS_DEFAULT 1000
 #define WALK_KEEP_NODES 16384u  /* 64 MiB */
 #define ORPHAN_BATCH 64u
@@ -58,6 +59,7 @@ fs_options_default(struct fs_options *o)
 		.dax = FS_DAX_INODE,
 		.verify = FS_VERIFY_FIRST,
 		.lease_break_ms = lease_break_s() * 1000,
+		.lease_limit = LEASE_LIMIT_DEFAULT,
 		.pin_without_lease = true,
 		.atime = FS_ATIME_RELATIME,
 		.pinned_transient = FS_PINNED_BOUNCE,

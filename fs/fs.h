@@ -49,6 +49,7 @@ struct fs_options {
 	enum fs_atime atime;
 	unsigned dio_align;          /* 0: any; 512; 4096 */
 	uint64_t pin_limit;          /* bytes per user; 0: half the pool */
+	unsigned lease_limit;        /* leases of one user at a time */
 	enum fs_pinned pinned_transient; /* writeback of blocks with such pins; not DEFAULT */
 	enum fs_pinned pinned_longterm;  /* the same, not WAIT; also for faultable pins */
 	bool allow_skip;             /* a pin may ask for FS_PINNED_SKIP */

@@ -22,11 +22,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "fs/process.h"
+#include "fs/users.h"
 
 static uint64_t last_id; /* atomic */
 
@@ -234,15 +234,24 @@ lease_timer_stop(struct lease_table *t)
 
 /* ---- taking ---------------------------------------------------------------------------- */
 
+static bool
+refuses(const struct lease_params *p)
+{
+	return p->type == LEASE_EXCLUSIVE || p->on_deadline != LEASE_DEADLINE_REVOKE;
+}
+
 static int
-check_params(const struct lease_params *p)
+check_params(const struct file *f, const struct lease_params *p)
 {
 	if (p->type != LEASE_SHARED && p->type != LEASE_EXCLUSIVE)
 		return -EINVAL;
 	if (p->on_deadline != LEASE_DEADLINE_REVOKE && p->on_deadline != LEASE_DEADLINE_FAIL &&
 	    p->on_deadline != LEASE_DEADLINE_WAIT)
 		return -EINVAL;
-	return p->signal < 0 || p->signal > SIGRTMAX ? -EINVAL : 0;
+	if (p->signal < 0 || p->signal > SIGRTMAX)
+		return -EINVAL;
+	/* Who may only read a file can have those wait who change it, but not keep them from it. */
+	return refuses(p) && (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : 0;
 }
 
 /* May f have [start, end) with that type? self is not in its own way. */
@@ -266,39 +275,51 @@ check_others_locked(struct lease_table *t, const struct file *f, fblk_t start, f
 	return 0;
 }
 
+static struct lease *
+make(struct file *f, const struct lease_params *p, const struct fs_cred *c)
+{
+	struct lease *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->file = f;
+	l->state = LEASE_HELD;
+	l->params = *p;
+	l->tgid = c->tgid;
+	l->uid = c->uid;
+	l->since_ns = park_now();
+	l->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+	return l;
+}
+
 int
 lease_take(struct file *f, uint64_t *off, uint64_t *len, const struct lease_params *p, const struct fs_cred *c,
     uint64_t *id)
 {
 	struct inode *i = f->inode;
+	struct process process = { .pid = 0 };
 	struct lease_table *t;
 	struct lease *l;
 	int r;
 
-	r = check_params(p);
+	r = check_params(f, p);
+	if (r == 0 && (!inode_is_reg(i) || *off >= FILE_MAX_BYTES || *len > FILE_MAX_BYTES - *off))
+		r = -EINVAL;
+	if (r == 0 && p->signal)
+		r = process_know(&process, c->tgid, c->uid);
+	if (r == 0)
+		r = user_charge(i->fs, c->uid, USER_LEASES, 1);
 	if (r < 0)
 		return r;
-	if (!inode_is_reg(i) || *off >= FILE_MAX_BYTES || *len > FILE_MAX_BYTES - *off)
-		return -EINVAL;
 	t = lease_table_make(i);
-	l = t ? calloc(1, sizeof(*l)) : NULL;
-	if (!l)
+	l = t ? make(f, p, c) : NULL;
+	if (!l) {
+		user_uncharge(i->fs, c->uid, USER_LEASES, 1);
 		return -ENOMEM;
-	l->file = f;
+	}
+	l->process = process;
 	l->start = *off >> BLK_SHIFT;
 	l->end = *len ? bytes_to_blocks_up(*off + *len) : FBLK_MAX + 1;
-	l->state = LEASE_HELD;
-	l->params = *p;
-	l->tgid = c->tgid;
-	l->uid = c->uid;
-	l->pidfd = p->signal ? process_open(c->tgid) : -1;
-	l->since_ns = park_now();
-	l->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
-	if (p->signal && l->pidfd < 0) {
-		r = l->pidfd;
-		free(l);
-		return r;
-	}
 	mtx_lock(&t->lock);
 	r = check_others_locked(t, f, l->start, l->end, p->type, NULL);
 	if (r == 0) {
@@ -311,8 +332,7 @@ lease_take(struct file *f, uint64_t *off, uint64_t *len, const struct lease_para
 	}
 	mtx_unlock(&t->lock);
 	if (r < 0) {
-		if (l->pidfd >= 0)
-			close(l->pidfd);
+		user_uncharge(i->fs, c->uid, USER_LEASES, 1);
 		free(l);
 	}
 	return r;
@@ -322,15 +342,14 @@ int
 lease_modify(struct file *f, uint64_t id, const struct lease_params *p, const struct fs_cred *c)
 {
 	struct lease_table *t = lease_table(f->inode);
-	int r = check_params(p), pidfd = -1;
+	struct process process = { .pid = 0 };
+	int r = check_params(f, p);
 	struct lease *l;
 
 	if (r == 0 && !t)
 		r = -ENOENT;
-	if (r == 0 && p->signal) {
-		pidfd = process_open(c->tgid);
-		r = min_of(pidfd, 0);
-	}
+	if (r == 0 && p->signal)
+		r = process_know(&process, c->tgid, c->uid);
 	if (r < 0)
 		return r;
 	mtx_lock(&t->lock);
@@ -344,16 +363,11 @@ lease_modify(struct file *f, uint64_t id, const struct lease_params *p, const st
 	else
 		r = check_others_locked(t, f, l->start, l->end, p->type, l);
 	if (r == 0) {
-		int old = l->pidfd;
-
 		t->nexclusive += (uint64_t)(p->type == LEASE_EXCLUSIVE) - (uint64_t)(l->params.type == LEASE_EXCLUSIVE);
 		l->params = *p;
-		l->pidfd = pidfd;
-		pidfd = old;
+		l->process = process;
 	}
 	mtx_unlock(&t->lock);
-	if (pidfd >= 0)
-		close(pidfd);
 	return r;
 }
 
@@ -370,8 +384,7 @@ end_locked(struct lease_table *t, struct lease *l)
 	remove_locked(t, l);
 	if (was == LEASE_BREAKING)
 		layout_lease_gone_locked(t, l);
-	if (l->pidfd >= 0)
-		close(l->pidfd);
+	user_uncharge(t->inode->fs, l->uid, USER_LEASES, 1);
 	free(l);
 }
 

@@ -25,11 +25,14 @@ struct lease_params {
 };
 
 /* Take one on [*off, *off + *len), in bytes; *len 0: to the end of the largest file. Both are rounded out to blocks.
- * c->tgid is the process that is the holder. -EAGAIN a layout operation wants the range, -EBUSY another open file's
- * lease is in the way, -EPERM the process can't be signalled, -EINVAL. */
+ * c->tgid is the process that is the holder, c->uid is charged. -EAGAIN a layout operation wants the range, -EBUSY another
+ * open file's lease is in the way, -EBADF f is open for reading only, and the lease is one that refuses operations:
+ * exclusive, or anything but LEASE_DEADLINE_REVOKE; -EDQUOT the user has too many, -EPERM the process can't be signalled,
+ * -EINVAL. */
 int lease_take(struct file *f, uint64_t *off, uint64_t *len, const struct lease_params *p, const struct fs_cred *c,
     uint64_t *id);
-/* Make it what p says. -ENOENT not a lease of this open file, -ESTALE revoked, -EAGAIN BREAKING, -EBUSY, -EPERM, -EINVAL. */
+/* Make it what p says. -ENOENT not a lease of this open file, -ESTALE revoked, -EAGAIN BREAKING, -EBUSY, -EBADF, -EPERM,
+ * -EINVAL. */
 int lease_modify(struct file *f, uint64_t id, const struct lease_params *p, const struct fs_cred *c);
 /* -ENOENT. */
 int lease_release(struct file *f, uint64_t id);

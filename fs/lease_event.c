@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "fs/lease_i.h"
-#include "fs/process.h"
 
 static struct lease_event
 describe(const struct lease *l, enum lease_event_type type, const struct layout_op *op)
@@ -55,8 +54,8 @@ lease_event_add_locked(struct lease *l, enum lease_event_type type, const struct
 		l->cause = e;
 	if (fs->notify)
 		fs->notify(fs->notify_arg, f);
-	if (l->pidfd >= 0 && (type == LEASE_EVENT_BREAK || type == LEASE_EVENT_REVOKED))
-		process_signal(l->pidfd, l->params.signal, l->params.cookie);
+	if (l->params.signal && (type == LEASE_EVENT_BREAK || type == LEASE_EVENT_REVOKED))
+		process_signal(&l->process, l->params.signal, l->params.cookie);
 }
 
 static void

@@ -9,6 +9,7 @@
 #include "fs/layout.h"
 #include "fs/lease.h"
 #include "fs/pin_i.h"
+#include "fs/process.h"
 
 /* An event that has not been read. */
 struct unread {
@@ -31,7 +32,7 @@ struct lease {
 	struct lease_params params;
 	pid_t tgid;                    /* constant */
 	uid_t uid;                     /* constant */
-	int pidfd;                     /* -1: no signal */
+	struct process process;        /* to be signalled, if params.signal */
 	int64_t since_ns;              /* constant; CLOCK_MONOTONIC */
 	int64_t deadline_ns;           /* while it is BREAKING */
 	bool unattended;               /* broken by somebody who did not wait: stays BREAKING until the deadline */

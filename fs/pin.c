@@ -14,9 +14,7 @@
  * If 1 or 2 lack something that has to be done without locks (pin_unshare, making space), all is
  * dropped and tried again.
  *
- * A user's pins together may cover fs->opt.pin_limit bytes. What users have is in one
- * small list for the process, as it is in the kernel: an entry exists while the
- * user has pins.
+ * A user's pins together may cover fs->opt.pin_limit bytes (users.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +26,7 @@
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
 #include "fs/track.h"
+#include "fs/users.h"
 #include "fs/writeback_i.h"
 
 #define DROP_BATCH 256u /* pins that pin_drop_all drops at a time */
@@ -41,78 +40,6 @@ pin_cmp(const struct pin *a, const struct pin *b)
 RB_GENERATE_INTERNAL(pin_tree, pin, link, pin_cmp, static __attribute__((unused)))
 
 static uint64_t last_id; /* atomic */
-
-/* ---- users ------------------------------------------------------------------------------ */
-
-struct user {
-	struct cds_list_head link;
-	const struct fs *fs;
-	uid_t uid;
-	uint64_t blocks;
-};
-
-static CDS_LIST_HEAD(users);
-static struct mtx users_lock; /* LOCK_LEAF */
-static pthread_once_t users_once = PTHREAD_ONCE_INIT;
-
-static void
-users_init(void)
-{
-	mtx_init(&users_lock, LOCK_LEAF, 0);
-}
-
-static struct user *
-find_user_locked(const struct fs *fs, uid_t uid)
-{
-	struct user *u;
-
-	cds_list_for_each_entry(u, &users, link)
-		if (u->fs == fs && u->uid == uid)
-			return u;
-	return NULL;
-}
-
-static int
-charge(const struct fs *fs, uid_t uid, uint64_t blocks)
-{
-	uint64_t limit = fs->opt.pin_limit >> BLK_SHIFT;
-	struct user *u;
-	int r = 0;
-
-	pthread_once(&users_once, users_init);
-	mtx_lock(&users_lock);
-	u = find_user_locked(fs, uid);
-	if (blocks > limit || (u && u->blocks > limit - blocks)) {
-		r = -EDQUOT;
-	} else if (u) {
-		u->blocks += blocks;
-	} else {
-		u = malloc(sizeof(*u));
-		if (u) {
-			*u = (struct user){ .fs = fs, .uid = uid, .blocks = blocks };
-			cds_list_add(&u->link, &users);
-		} else {
-			r = -ENOMEM;
-		}
-	}
-	mtx_unlock(&users_lock);
-	return r;
-}
-
-static void
-uncharge(const struct fs *fs, uid_t uid, uint64_t blocks)
-{
-	struct user *u;
-
-	mtx_lock(&users_lock);
-	u = find_user_locked(fs, uid);
-	u->blocks -= blocks;
-	if (u->blocks == 0) {
-		cds_list_del(&u->link);
-		free(u);
-	}
-	mtx_unlock(&users_lock);
-}
 
 /* ---- the table ---------------------------------------------------------------------------- */
 
@@ -613,7 +540,7 @@ pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, un
 	/* before any work is done for it; what counts is asked later */
 	err = check_leases(&q);
 	if (err == 0)
-		err = charge(i->fs, q.uid, q.blocks);
+		err = user_charge(i->fs, q.uid, USER_PINNED_BLOCKS, q.blocks);
 	if (err < 0)
 		return err;
 	do {
@@ -625,7 +552,7 @@ pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, un
 		else
 			err = content_retry(i, err, &w);
 	} while (err == 0);
-	uncharge(i->fs, q.uid, q.blocks);
+	user_uncharge(i->fs, q.uid, USER_PINNED_BLOCKS, q.blocks);
 	return err;
 }
 
@@ -648,7 +575,7 @@ drop(struct inode *i, struct pin *pin, bool taint)
 	if (pin->count == COUNT_WAIT)
 		fsync_pin_gone(pt);
 	layout_pin_gone(i, pin);
-	uncharge(i->fs, pin->uid, pin->blocks);
+	user_uncharge(i->fs, pin->uid, USER_PINNED_BLOCKS, pin->blocks);
 	free(pin);
 }
 

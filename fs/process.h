@@ -8,9 +8,15 @@
 
 /* The process of a thread; the number itself if there is no such thread (any more), 0 for 0. */
 pid_t process_of(pid_t tid);
-/* A pidfd through which the process can be signalled: -ESRCH, -EPERM this process may not, -EMFILE. */
-int process_open(pid_t pid);
-/* sig with si_code SI_QUEUE and that si_value; goes nowhere if the process is gone. */
-void process_signal(int pidfd, int sig, uint64_t value);
+/* Which process it is, for later: its number can be another's then. */
+struct process {
+	pid_t pid;
+	uid_t uid;          /* on whose behalf it is signalled */
+	uint64_t start;     /* clock ticks since boot */
+};
+/* The process that runs now and has that number. -EPERM: uid may not signal it, or this process may not or can't. */
+int process_know(struct process *p, pid_t pid, uid_t uid);
+/* sig with si_code SI_QUEUE and that si_value. Goes nowhere if the process is gone, or has become somebody else's. */
+void process_signal(const struct process *p, int sig, uint64_t value);
 
 #endif

@@ -161,6 +161,13 @@ set_domain(struct mount_options *o, const char *value, int arg)
 }
 
 static int
+set_lease_limit(struct mount_options *o, const char *value, int arg)
+{
+	(void)arg;
+	return parse_number(value, 0, UINT_MAX, &o->fs.lease_limit);
+}
+
+static int
 set_pin_limit(struct mount_options *o, const char *value, int arg)
 {
 	const char *why; /* parse_one has a reason for all values */
@@ -256,6 +263,7 @@ static const struct option options[] = {
 	{ "verify", set_verify, 0, "first|always", "when checksums of data are checked (default first touch)" },
 	{ "dio_align", set_dio_align, 0, "0|512|4096", "what O_DIRECT has to be aligned to (default 0: nothing)" },
 	{ "domain", set_domain, 0, "volatile|pagecache|pmem", "how a store becomes durable (default: found out)" },
+	{ "lease_limit", set_lease_limit, 0, "N", "leases that a user may have at a time (default 65536)" },
 	{ "pin_limit", set_pin_limit, 0, "SIZE", "bytes that a user may have pinned (default half the pool)" },
 	{ "writeback_transient", set_pinned, false, "bounce|wait|fail|skip",
 	    "writeback of blocks with transient pins (default bounce)" },

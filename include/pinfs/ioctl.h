@@ -303,7 +303,9 @@ struct pinfs_list {
  *
  * EAGAIN an operation waits for the range, or (MODIFY) the lease is BREAKING; EBUSY an exclusive lease of somebody
  * else is in the way, or (for EXCLUSIVE) any other lease of another open file; ESTALE (MODIFY) it was
- * revoked; ENOENT (MODIFY); EPERM the daemon may not signal the caller; EINVAL. */
+ * revoked; ENOENT (MODIFY); EBADF the file is open for reading only, and the lease is one that refuses: exclusive, or
+ * on_deadline other than PINFS_DEADLINE_REVOKE; EDQUOT the user's lease_limit; EPERM the daemon may not signal the
+ * caller; EINVAL. A process that has become another user's since is not signalled. */
 enum pinfs_lease_type { PINFS_LEASE_SHARED = 1, PINFS_LEASE_EXCLUSIVE = 2 };
 enum pinfs_lease_state {
 	PINFS_LEASE_HELD = 1,

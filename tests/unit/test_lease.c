@@ -3,6 +3,7 @@
 #include "fs/lease_i.h"
 
 #include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -387,6 +388,65 @@ START_TEST(test_exclusive)
 	ck_assert(!lease_events_pending(f));
 	ck_assert_ok(begin(&t, f, 20, END));
 	layout_end(&t.op);
+}
+END_TEST
+
+/* Who may only read can delay who writes, not stop him. */
+START_TEST(test_readers)
+{
+	struct lease_params p = { .type = LEASE_EXCLUSIVE };
+	struct file *r = unit_file(fs, "f", O_RDONLY), *w = unit_file(fs, "f", O_WRONLY);
+	struct fs_cred c = { .tgid = 1 };
+	uint64_t id, a;
+
+	ck_assert_err(take_as(r, LEASE_EXCLUSIVE, LEASE_DEADLINE_REVOKE, 1, 0, 10, &id), EBADF);
+	ck_assert_err(take_as(r, LEASE_SHARED, LEASE_DEADLINE_WAIT, 1, 0, 10, &id), EBADF);
+	ck_assert_err(take_as(r, LEASE_SHARED, LEASE_DEADLINE_FAIL, 1, 0, 10, &id), EBADF);
+	a = take(r, LEASE_SHARED, 0, 10);
+	ck_assert_err(lease_modify(r, a, &p, &c), EBADF);
+	p = (struct lease_params){ .type = LEASE_SHARED, .on_deadline = LEASE_DEADLINE_WAIT };
+	ck_assert_err(lease_modify(r, a, &p, &c), EBADF);
+	p.on_deadline = LEASE_DEADLINE_REVOKE;
+	ck_assert_ok(lease_modify(r, a, &p, &c));
+	ck_assert_ok(lease_release(r, a));
+	ck_assert_ok(take_as(w, LEASE_EXCLUSIVE, LEASE_DEADLINE_WAIT, 1, 0, 10, &id));
+	fs_release(r);
+	fs_release(w);
+}
+END_TEST
+
+/* Of each user, whatever file it is about; a lease that was refused, or has ended in any way, does not count. */
+START_TEST(test_limit)
+{
+	struct lease_params p = { .type = LEASE_SHARED };
+	struct fs_cred some = { .uid = 1000, .tgid = 1 }, more = { .uid = 1001, .tgid = 1 };
+	struct file *g = unit_file(fs, "g", O_RDWR), *h = unit_file(fs, "f", O_RDWR);
+	uint64_t id[3], x;
+
+#define TAKE(file, cred, to) \
+	(off = 0, len = 0, lease_take(file, &off, &len, &p, cred, to))
+	uint64_t off, len;
+
+	fs->opt.lease_limit = 3;
+	ck_assert_ok(TAKE(f, &some, &id[0]));
+	ck_assert_ok(TAKE(g, &some, &id[1]));
+	ck_assert_ok(TAKE(h, &some, &id[2]));
+	ck_assert_err(TAKE(g, &some, &x), EDQUOT);
+	ck_assert_ok(TAKE(g, &more, &x));
+	ck_assert_ok(lease_release(g, x));
+	ck_assert_ok(lease_release(f, id[0]));
+	p.type = LEASE_EXCLUSIVE;
+	for (int k = 0; k < 5; k++)
+		ck_assert_err(TAKE(f, &some, &x), EBUSY);
+	p.type = LEASE_SHARED;
+	ck_assert_ok(TAKE(f, &some, &id[0]));
+	ck_assert_err(TAKE(f, &some, &x), EDQUOT);
+	fs_release(h);
+	ck_assert_ok(TAKE(f, &some, &x));
+	ck_assert_err(TAKE(f, &some, &x), EDQUOT);
+	ck_assert_ok(lease_modify(g, id[1], &p, &some));
+	fs_release(g);
+#undef TAKE
 }
 END_TEST
 
@@ -877,6 +937,64 @@ START_TEST(test_signal)
 }
 END_TEST
 
+/* They are not what descriptors are used up by. */
+START_TEST(test_signals_many)
+{
+	struct lease_params p = { .type = LEASE_SHARED, .signal = SIGRTMIN + 1 };
+	struct fs_cred me = { .tgid = getpid() };
+	uint64_t off, len, id;
+	int before = dup(0), after;
+
+	for (int k = 0; k < 100; k++) {
+		off = len = 0;
+		ck_assert_ok(lease_take(f, &off, &len, &p, &me, &id));
+	}
+	after = dup(0);
+	ck_assert_int_eq(after, before + 1);
+	close(after);
+	close(before);
+}
+END_TEST
+
+/* A process that was a user's is somebody else's now: he can't have it signalled. (Root only: nobody else can become another.) */
+START_TEST(test_signal_whose)
+{
+	struct lease_params p = { .type = LEASE_SHARED, .signal = SIGKILL };
+	struct fs_cred his = { .uid = 65534 };
+	uint64_t off = 0, len = 0, id;
+	int go[2], ready[2], status;
+	struct try t;
+	char c;
+
+	if (getuid() != 0)
+		return;
+	ck_assert_ok(pipe(go));
+	ck_assert_ok(pipe(ready));
+	his.tgid = fork();
+	if (his.tgid == 0) {
+		ck_assert_ok(seteuid(65534));
+		if (write(ready[1], "x", 1) != 1 || read(go[0], &c, 1) != 1 || seteuid(0) < 0 ||
+		    write(ready[1], "x", 1) != 1 || read(go[0], &c, 1) != 1)
+			_exit(1);
+		_exit(7);
+	}
+	ck_assert_int_eq(read(ready[0], &c, 1), 1);
+	ck_assert_ok(lease_take(f, &off, &len, &p, &his, &id));
+	ck_assert_int_eq(write(go[1], "x", 1), 1);
+	ck_assert_int_eq(read(ready[0], &c, 1), 1);
+	ck_assert_err(lease_modify(f, id, &p, &his), EPERM);
+	ck_assert_int_eq(begin(&t, f, 0, END), LAYOUT_PARKED);
+	ck_assert_int_eq(next_event(f).type, LEASE_EVENT_BREAK);
+	ck_assert_int_eq(write(go[1], "x", 1), 1);
+	ck_assert_int_eq(waitpid(his.tgid, &status, 0), his.tgid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	ck_assert_ok(lease_release(f, id));
+	park_run(fs->park);
+	went_on(&t, 0);
+	layout_end(&t.op);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -892,6 +1010,8 @@ main(void)
 	tcase_add_test(all, test_grants);
 	tcase_add_test(all, test_arguments);
 	tcase_add_test(all, test_modify);
+	tcase_add_test(all, test_readers);
+	tcase_add_test(all, test_limit);
 	tcase_add_loop_test(all, test_intervals, 0, 3);
 	tcase_add_test_raise_signal(all, test_illegal_move, SIGABRT);
 	tcase_add_test(all, test_break);
@@ -908,6 +1028,9 @@ main(void)
 	tcase_add_loop_test(all, test_transient, 0, KINDS);
 	tcase_add_test(all, test_probe);
 	tcase_add_test(all, test_signal);
+	tcase_add_test(all, test_signals_many);
+	tcase_add_test(all, test_signal_whose);
+
 	tcase_add_checked_fixture(late, setup_soon, teardown);
 	tcase_add_test(late, test_revoke);
 	tcase_add_test(late, test_fail);

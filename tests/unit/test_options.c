@@ -88,13 +88,14 @@ END_TEST
 
 START_TEST(values)
 {
-	ok("commit=30,dax=always,verify=always,dio_align=512,domain=pmem,pin_limit=3M,threads=7,attr_timeout=0");
+	ok("commit=30,dax=always,verify=always,dio_align=512,domain=pmem,pin_limit=3M,lease_limit=9,threads=7,attr_timeout=0");
 	ck_assert_uint_eq(o.fs.commit_s, 30);
 	ck_assert_int_eq(o.fs.dax, FS_DAX_ALWAYS);
 	ck_assert_int_eq(o.fs.verify, FS_VERIFY_ALWAYS);
 	ck_assert_uint_eq(o.fs.dio_align, 512);
 	ck_assert_int_eq(o.fs.pool.domain, DOMAIN_PMEM);
 	ck_assert_uint_eq(o.fs.pin_limit, 3u << 20);
+	ck_assert_uint_eq(o.fs.lease_limit, 9);
 	ck_assert_uint_eq(o.threads, 7);
 	ck_assert_uint_eq(o.attr_timeout, 0);
 	ok("dax=never,verify=first,dio_align=0,domain=volatile");
