@@ -4,9 +4,8 @@
  * Preallocating puts LIVE_UNWRITTEN extents where there is nothing: blocks that
  * read zero whatever is in them. All that will be needed is reserved first, so
  * that a request that does not fit changes nothing. Zeroing a range does the same and also
- * takes content away: blocks of the live map stay and are only said to be unwritten
- * (a pinned one is zeroed in place: its holder sees that, as he sees a write);
- * durable ones are overlaid with fresh ones, because a writeback of the zeroes must not need
+ * takes content away: blocks of the live map stay and are only said to be unwritten, but for pinned ones, which
+ * go to their pins, as when a hole is punched, because DMA may store to them after the zeroes; durable ones are overlaid with fresh ones, because a writeback of the zeroes must not need
  * space that nobody promised. Punching is content_cut() with the bytes zeroed that share a block
  * with what stays.
  *
@@ -48,12 +47,18 @@ next_segment(struct inode *i, const struct prealloc *pa, fblk_t fblk, struct seg
 	return segment_lookup(i, fblk, end - fblk, s);
 }
 
+static bool
+is_held(const struct segment *s)
+{
+	return s->live && live_held(s->live);
+}
+
 /* Does the segment need fresh blocks? */
 static bool
 is_gap(const struct prealloc *pa, const struct segment *s)
 {
 	return s->kind == LIVE_HOLE ||
-	    (to_zero(pa, s->fblk) && s->kind == LIVE_DATA && segment_store(s) == STORE_FRESH);
+	    (to_zero(pa, s->fblk) && s->kind == LIVE_DATA && (segment_store(s) == STORE_FRESH || is_held(s)));
 }
 
 /* How many fresh blocks the range needs. */
@@ -77,15 +82,20 @@ count_gaps(struct inode *i, const struct prealloc *pa, uint64_t *need)
 	return r;
 }
 
-/* Zero a segment of live data that keeps its blocks. Layout lock exclusive. */
+/* Leave pinned blocks to their pins: here is a hole then. Layout lock exclusive. */
 static int
-zero_live(struct inode *i, const struct segment *s)
+let_go(struct inode *i, struct segment *s)
 {
-	if (!live_held(s->live))
-		return live_set(&i->live, s->fblk, s->len, LIVE_UNWRITTEN, s->pblk, LIVE_DIRTY, NULL, NULL);
-	domain_zero(content_domain(i), content_block(i, s->pblk), s->len << BLK_SHIFT);
-	content_mark_dirty(i, s->fblk, s->fblk + s->len);
-	return 0;
+	int r = live_prepare(&i->live);
+
+	if (r < 0)
+		return r;
+	content_cut_pins(i, s->fblk, s->fblk + s->len);
+	r = live_set(&i->live, s->fblk, s->len, LIVE_HOLE, PBLK_NONE, LIVE_DIRTY, content_drop, i);
+	s->kind = LIVE_HOLE;
+	s->pblk = PBLK_NONE;
+	s->live = NULL;
+	return r;
 }
 
 /* Go on to the next gap and deal with what lies before it. *gap is 0 blocks long at the end. */
@@ -101,11 +111,16 @@ find_gap(struct inode *i, struct prealloc *pa, struct segment *gap, pblk_t *goal
 		if (r < 0)
 			break;
 		if (is_gap(pa, gap)) {
+			if (is_held(gap))
+				r = let_go(i, gap);
+			if (r < 0)
+				break;
 			*goal = content_goal(i, pa->at, gap);
 			break;
 		}
 		if (to_zero(pa, gap->fblk) && gap->kind == LIVE_DATA) {
-			r = segment_store(gap) == STORE_IN_PLACE ? zero_live(i, gap) :
+			r = segment_store(gap) == STORE_IN_PLACE ?
+			    live_set(&i->live, gap->fblk, gap->len, LIVE_UNWRITTEN, gap->pblk, LIVE_DIRTY, NULL, NULL) :
 			    content_want_unshare(w, gap->fblk, gap->len);
 			if (r != 0)
 				break;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Pins: blocks that stay where they are, bounces, and what becomes of blocks that a file lets go of. */
 #include "fs/pin_i.h"
+
+#include <linux/falloc.h>
+
 #include "tests/unit/unit_pin.h"
 
 START_TEST(test_coherence)
@@ -25,6 +28,39 @@ START_TEST(test_coherence)
 	ck_assert(!inode_write_pinned(f->inode));
 	ck_assert_err(pin_remove(f, id), ENOENT);
 	finish(fs, path, f, before);
+}
+END_TEST
+
+/* Zeroing takes pinned blocks from the file, as punching does: nothing that DMA stores later is to be in the zeroes. */
+START_TEST(test_zero_range)
+{
+	for (int synced = 0; synced < 2; synced++) {
+		uint64_t w, r;
+		uint8_t *p, *q;
+		START(8);
+
+		unit_fill(f, 0, 10 * BLK, 'a');
+		if (synced)
+			sync_file(f);
+		p = pin(f, PIN_WRITE, 2 * BLK, 4 * BLK, &w);
+		q = pin(f, PIN_READ, 6 * BLK, 2 * BLK, &r);
+		ck_assert_ok(fs_fallocate(f, FALLOC_FL_ZERO_RANGE, BLK + 100, 6 * BLK));
+		ck_assert_int_eq(p[BLK], 'a');
+		ck_assert_int_eq(q[0], 'a');
+		memset(p, 'x', 4 * BLK);
+		unit_expect(f, 0, BLK + 100, 'a');
+		unit_expect(f, BLK + 100, 6 * BLK, 0);
+		unit_expect(f, 7 * BLK + 100, BLK, 'a');
+		sync_file(f);
+		unit_fill(f, 0, 10 * BLK, 'b');
+		memset(p, 'y', 4 * BLK);
+		unit_expect(f, 0, 10 * BLK, 'b');
+		sync_file(f);
+		unit_crash_expect(path, "f", 10 * BLK, 'b');
+		ck_assert_ok(pin_remove(f, w));
+		ck_assert_ok(pin_remove(f, r));
+		finish(fs, path, f, before);
+	}
 }
 END_TEST
 
@@ -726,6 +762,7 @@ main(void)
 	TCase *t = tcase_create("pin");
 
 	tcase_add_test(t, test_coherence);
+	tcase_add_test(t, test_zero_range);
 	tcase_add_test(t, test_bounce);
 	tcase_add_test(t, test_bounce_pmem);
 	tcase_add_test(t, test_unpin_one_of_two);
