@@ -22,6 +22,7 @@
 #include <fcntl.h>
 
 #include "fs/content.h"
+#include "fs/layout.h"
 #include "fs/pin_i.h"
 
 /* Bytes written in one transaction. */
@@ -54,6 +55,8 @@ map_blocks(struct dax_write *dw, fblk_t fblk, pblk_t pblk, uint64_t n, uint64_t 
 	r = txn_extend(t, extent_credits(i, 1, n) + txn_credits(i->fs->pool, 1));
 	if (r == 0)
 		r = tree_touch(t, tree_key(i->ino, ITEM_INODE, 0));
+	if (r == 0)
+		layout_fill(i, fblk, n);
 	if (r == 0)
 		r = extent_replace(t, i, fblk, pblk, n, EXTENT_NOCSUM, NULL, false,
 		    pin_table(i) ? pin_extent_freed : NULL, &freed);

@@ -25,6 +25,7 @@
 
 #include "fs/content.h"
 #include "fs/dax.h"
+#include "fs/layout.h"
 
 #define ZERO_BYTES ((size_t)1 << 20)
 #define READ_IOVECS 64
@@ -240,6 +241,7 @@ store_fill(struct inode *i, struct write_cursor *c, const struct segment *s)
 	domain_zero(d, to, head);
 	domain_copy(d, to + head, c->src, n);
 	domain_zero(d, to + head + n, tail);
+	layout_fill(i, s->fblk, blocks);
 	r = live_set(&i->live, s->fblk, blocks, LIVE_DATA, s->pblk, LIVE_DIRTY, NULL, NULL);
 	if (r == 0)
 		write_advance(c, n);
@@ -255,6 +257,7 @@ enter_blocks(struct inode *i, fblk_t fblk, pblk_t pblk, uint64_t *n)
 
 	rwl_wrlock(&i->layout_lock);
 	*n = content_replaceable(i, fblk, *n);
+	layout_fill(i, fblk, *n);
 	r = live_set(&i->live, fblk, *n, LIVE_DATA, pblk, LIVE_DIRTY, content_drop, i);
 	if (r < 0)
 		*n = 0;
@@ -437,6 +440,7 @@ adopt_run(struct inode *i, fblk_t fblk, pblk_t run, uint64_t n, uint64_t *kept)
 			break;
 		}
 	}
+	layout_fill(i, fblk, n);
 	r = live_set(&i->live, fblk, n, LIVE_DATA, run, LIVE_DIRTY, content_drop, i);
 	*kept = r == 0 ? n : 0;
 	rwl_unlock(&i->layout_lock);

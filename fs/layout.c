@@ -465,6 +465,54 @@ layout_end(struct layout_op *op)
 	inode_put(i);
 }
 
+/* ---- filling holes ------------------------------------------------------------------------------- */
+
+static bool
+is_hole_somewhere(struct inode *i, fblk_t at, fblk_t end)
+{
+	struct segment s;
+
+	for (; at < end; at += s.len)
+		if (segment_lookup(i, at, end - at, &s) < 0)
+			return false;
+		else if (s.kind != LIVE_DATA)
+			return true;
+	return false;
+}
+
+/* Has the lease's holder pinned a hole that the operation fills? */
+static bool
+maps_hole(const struct lease *l, const struct layout_op *op)
+{
+	const struct pin *pin;
+
+	cds_list_for_each_entry(pin, &l->file->pins, file_link)
+		for (uint32_t k = 0; k < pin->next; k++) {
+			const struct pin_ext *x = &pin->ext[k];
+
+			if (x->pblk == PBLK_NONE && ranges_overlap(x->fblk, x->fblk + x->len, op->start, op->end) &&
+			    is_hole_somewhere(op->inode, max_of(x->fblk, op->start), min_of(x->fblk + x->len, op->end)))
+				return true;
+		}
+	return false;
+}
+
+void
+layout_fill(struct inode *i, fblk_t fblk, uint64_t n)
+{
+	const struct layout_op op = { .inode = i, .kind = LAYOUT_FILL, .start = fblk, .end = fblk + n };
+	struct lease_table *t = lease_table(i);
+	struct lease *l;
+
+	if (!t || n == 0 || __atomic_load_n(&t->nleases, __ATOMIC_RELAXED) == 0 || !pin_table(i))
+		return;
+	mtx_lock(&t->lock);
+	for (l = lease_first_locked(t, op.start, op.end); l; l = lease_next_locked(l, op.start, op.end))
+		if (l->state != LEASE_REVOKED && maps_hole(l, &op))
+			lease_event_add_locked(l, LEASE_EVENT_FILLED, &op);
+	mtx_unlock(&t->lock);
+}
+
 /* ---- deadlines -------------------------------------------------------------------------------------- */
 
 /* A lease of the kind that makes operations fail has waited long enough. */

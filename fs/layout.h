@@ -72,6 +72,10 @@ void layout_op_init(struct layout_op *op, struct inode *i, enum layout_kind kind
 int layout_begin(struct layout_op *op);
 void layout_end(struct layout_op *op);
 
+/* Blocks are about to get content in [fblk, fblk+n). Who has a lease there and a read pin of what was a hole is told,
+ * because its mapping goes on showing zeroes; nobody waits. Layout lock exclusive. */
+void layout_fill(struct inode *i, fblk_t fblk, uint64_t n);
+
 /* The blocks that an operation on bytes is about; false: it does not change the layout. */
 bool layout_of_truncate(struct inode *i, uint64_t size, fblk_t *start, fblk_t *end);
 bool layout_of_fallocate(struct inode *i, int mode, uint64_t off, uint64_t len, enum layout_kind *kind, fblk_t *start,

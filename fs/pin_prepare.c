@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/layout.h"
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
 
@@ -370,14 +371,17 @@ enter_all(struct prepare *p, const struct pin_range *range, unsigned n)
 		if (r < 0)
 			break;
 		pin_cut(i, x->fblk, x->len); /* what is tainted */
+		layout_fill(i, x->fblk, x->len);
 		live_set(m, x->fblk, x->len, LIVE_DATA, x->pblk, LIVE_DIRTY, content_drop, i);
 	}
 	free_fresh(p, f);
 	for (size_t k = 0; k < p->npieces && r == 0; k++) {
 		const struct piece *c = &p->piece[k];
 
-		if (c->how == PIECE_FILL)
-			r = live_set(m, c->fblk, c->len, LIVE_DATA, c->src, LIVE_DIRTY, NULL, NULL);
+		if (c->how != PIECE_FILL)
+			continue;
+		layout_fill(i, c->fblk, c->len);
+		r = live_set(m, c->fblk, c->len, LIVE_DATA, c->src, LIVE_DIRTY, NULL, NULL);
 	}
 	for (unsigned k = 0; k < n && r == 0; k++) {
 		fblk_t from = range[k].off >> BLK_SHIFT, to = (range[k].off + range[k].len) >> BLK_SHIFT;

@@ -726,6 +726,41 @@ START_TEST(test_probe)
 }
 END_TEST
 
+/* Somebody fills a hole that is mapped for reading: the mapping can't know. */
+START_TEST(test_fill)
+{
+	uint64_t a, b, id, id2, wid;
+	struct pin_range pr;
+	struct lease_event e;
+
+	ck_assert_ok(fs_truncate(f->inode, 64 * BLK));
+	ck_assert_ok(fs_truncate(f->inode, 128 * BLK));
+	a = take(f, LEASE_SHARED, 60, 80);
+	b = take(other, LEASE_SHARED, 60, 200);
+	ck_assert_ok(try_pin_long(f, PIN_READ, 62 * BLK, 10 * BLK, &id, &pr));
+	ck_assert_ok(try_pin_long(other, PIN_READ, 62 * BLK, BLK, &id2, &pr));
+	unit_fill(f, 80 * BLK, BLK, 'x');   /* a hole, but nobody has mapped it */
+	unit_fill(f, 63 * BLK, BLK, 'x');   /* mapped, but no hole */
+	ck_assert(!lease_events_pending(f));
+	unit_fill(f, 65 * BLK + 5, 2 * BLK, 'x');
+	e = next_event(f);
+	ck_assert_int_eq(e.type, LEASE_EVENT_FILLED);
+	ck_assert_int_eq(e.op, LAYOUT_FILL);
+	ck_assert_uint_eq(e.lease, a);
+	ck_assert_uint_eq(e.off, 65 * BLK);
+	ck_assert_uint_eq(e.len, 3 * BLK);
+	unit_fill(f, 66 * BLK, BLK, 'y');   /* data already */
+	sync_file(f);
+	unit_fill(f, 66 * BLK, BLK, 'z');   /* fresh blocks, and still */
+	ck_assert(!lease_events_pending(f));
+	ck_assert_ok(try_pin_long(other, PIN_WRITE, 70 * BLK, BLK, &wid, &pr));
+	ck_assert_uint_eq(next_event(f).off, 70 * BLK);
+	ck_assert(!lease_events_pending(other));
+	ck_assert_int_eq(look(f, a).state, LEASE_HELD);
+	ck_assert_int_eq(look(f, b).state, LEASE_HELD);
+}
+END_TEST
+
 /* ---- deadlines ----------------------------------------------------------------------------------- */
 
 static void
@@ -1027,6 +1062,7 @@ main(void)
 	tcase_add_test(all, test_pins_need_leases);
 	tcase_add_loop_test(all, test_transient, 0, KINDS);
 	tcase_add_test(all, test_probe);
+	tcase_add_test(all, test_fill);
 	tcase_add_test(all, test_signal);
 	tcase_add_test(all, test_signals_many);
 	tcase_add_test(all, test_signal_whose);
