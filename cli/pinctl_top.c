@@ -238,7 +238,7 @@ key(struct view *v, int c)
 static void
 run(struct view *v, int interval_ms)
 {
-	int64_t next = 0;
+	int64_t next = now_ms() + interval_ms; /* it has looked once */
 
 	for (;;) {
 		int64_t wait = next - now_ms();
