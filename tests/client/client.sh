@@ -10,7 +10,7 @@ for t in "$BUILD"/tests/client/test_*; do
 	[[ -x $t && -f $t && $t != *.o ]] || continue
 	found=yes
 	rm -f "$POOL"
-	fresh_mount
+	fresh_mount 128M "${OTHERS:+$OTHERS,}lease_break_ms=1500"
 	step "$(basename "$t")"
 	PINFS_TEST_MNT=$MNT "$t"
 	for what in pins leases parked quarantined_blocks; do
