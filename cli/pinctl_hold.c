@@ -394,7 +394,8 @@ pinctl_lease(const struct pinctl_args *a)
 
 	if (take_lease_options(a, &o) < 0)
 		return PINCTL_USAGE;
-	fd = pinctl_open_file(path, O_RDONLY, 0, &sb);
+	/* an exclusive one makes others fail: who may only read may not have it */
+	fd = pinctl_open_file(path, o.type == PINFS_LEASE_EXCLUSIVE ? O_RDWR : O_RDONLY, 0, &sb);
 	if (fd < 0)
 		return 1;
 	err = pinfs_lease(fd, &o, &id);
