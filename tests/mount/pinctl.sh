@@ -87,6 +87,9 @@ kill "$HOLDER"
 wait "$HOLDER"
 wait_for leases 0
 
+pinctl lease "$f" --on-deadline fail >/dev/null
+pinctl lease "$f" --on-deadline wait >/dev/null
+
 step "a holder that does not cooperate is revoked"
 hold pin "$f" 0 1M --write
 wait_for pins 1
