@@ -42,9 +42,9 @@ struct pin_params {
 };
 
 /* All ranges or none. -EINVAL beyond EOF, bad range, FS_PINNED_WAIT for a class that may last; -EBADF not open
- * for the access; -EPERM FS_PINNED_SKIP is not allowed, or a write pin of a file that is immutable or append-only; -EDQUOT,
- * -ENOSPC; -ENOLCK it is no transient pin and no lease of f covers it, -ESTALE one does but has been revoked; -EAGAIN a
- * layout operation wants the range. uid is charged. */
+ * for the access; -EPERM FS_PINNED_SKIP is not allowed, or a write pin of a file that is immutable or append-only; -EBUSY
+ * there is a write pin, and it or this one is FS_PINNED_HOLDER; -EDQUOT, -ENOSPC; -ENOLCK it is no transient pin and no
+ * lease of f covers it, -ESTALE one does but has been revoked; -EAGAIN a layout operation wants the range. uid is charged. */
 int pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, unsigned n,
     const struct fs_cred *c, uint64_t *id);
 /* PIN_READ or PIN_WRITE; -ENOENT: not a pin of this open file. */
