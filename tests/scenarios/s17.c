@@ -1,28 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <linux/fs.h>
-
 #include "tests/scenarios/scenario.h"
 
 #define ROUNDS 300
-
-static int
-set_dax(int fd, bool on)
-{
-	struct fsxattr x;
-
-	must(ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0, "FSGETXATTR");
-	x.fsx_xflags = on ? x.fsx_xflags | FS_XFLAG_DAX : x.fsx_xflags & ~(uint32_t)FS_XFLAG_DAX;
-	return ioctl(fd, FS_IOC_FSSETXATTR, &x) < 0 ? -errno : 0;
-}
-
-static bool
-is_dax(int fd)
-{
-	struct fsxattr x;
-
-	must(ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0, "FSGETXATTR");
-	return (x.fsx_xflags & FS_XFLAG_DAX) != 0;
-}
 
 /* Records that carry their number, written and read back while the attribute goes on and off. */
 static void

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -122,6 +123,26 @@ make_file(const char *name, unsigned nblocks, int c)
 		must(pwrite(fd, block, BLOCK, (off_t)k * BLOCK) == BLOCK, "write %s", name);
 	must(fsync(fd) == 0, "fsync %s", name);
 	return fd;
+}
+
+/* The dax attribute: 0 or -errno. */
+__attribute__((unused)) static int
+set_dax(int fd, bool on)
+{
+	struct fsxattr x;
+
+	must(ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0, "FSGETXATTR");
+	x.fsx_xflags = on ? x.fsx_xflags | FS_XFLAG_DAX : x.fsx_xflags & ~(uint32_t)FS_XFLAG_DAX;
+	return ioctl(fd, FS_IOC_FSSETXATTR, &x) < 0 ? -errno : 0;
+}
+
+__attribute__((unused)) static bool
+is_dax(int fd)
+{
+	struct fsxattr x;
+
+	must(ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0, "FSGETXATTR");
+	return (x.fsx_xflags & FS_XFLAG_DAX) != 0;
 }
 
 /* A pin of one range, or -errno. */
