@@ -249,10 +249,7 @@ check_flags_locked(struct inode *i, uint32_t flags, const struct fs_cred *c)
 		return -EPERM;
 	if (!(change & INODE_FL_DAX) || inode_is_dir(i))
 		return 0;
-	if (!inode_is_reg(i))
-		return -EINVAL;
-	/* Blocks with checksums and blocks that are stored to in place don't mix in a file. */
-	return i->size || i->durable_blocks || i->live.extents ? -EBUSY : 0;
+	return inode_is_reg(i) ? 0 : -EINVAL;
 }
 
 int

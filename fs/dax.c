@@ -214,7 +214,9 @@ dax_write(struct file *f, const void *buf, uint64_t len, uint64_t off, bool kill
 		rwl_wrlock(&i->io_lock);
 		if (append && dw.at.off == start)
 			dw.at.off = start = i->size;
-		if (start >= FILE_MAX_BYTES) {
+		if (!inode_is_dax(i)) {
+			left = 0; /* turned off meanwhile: the rest is not for us */
+		} else if (start >= FILE_MAX_BYTES) {
 			r = -EFBIG;
 		} else if (append && dw.at.off != i->size) {
 			left = 0; /* another append came in between */

@@ -7,7 +7,8 @@
 
 #include "fs/fs_i.h"
 
-/* fs_write() for a dax inode, the arguments checked, len > 0. No lock may be held. */
+/* fs_write() for a dax inode, the arguments checked, len > 0. No lock may be held. 0: it is none any
+ * more, and nothing was written. */
 ssize_t dax_write(struct file *f, const void *buf, uint64_t len, uint64_t off, bool kill_suidgid);
 
 #endif

@@ -395,13 +395,17 @@ fs_write(struct file *f, const void *buf, size_t length, uint64_t off, bool kill
 	uint64_t len = length, start = off;
 	struct write_cursor c = { buf, off, 0 };
 	uint32_t flags;
+	ssize_t n;
 	int r;
 
 	r = check_write(f, append ? 0 : off, &len, &flags);
 	if (r < 0 || len == 0)
 		return r;
-	if (flags & INODE_FL_DAX)
-		return dax_write(f, buf, len, off, kill_suidgid);
+	if (flags & INODE_FL_DAX) {
+		n = dax_write(f, buf, len, off, kill_suidgid);
+		if (n != 0)
+			return n;
+	}
 	do {
 		rwl_wrlock(&i->io_lock);
 		if (append && c.off == start)

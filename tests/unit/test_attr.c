@@ -190,12 +190,9 @@ START_TEST(flags)
 	ck_assert_err(fs_setflags(fs, f, 0, 5, &cred_user), EPERM);
 	set_flags(f, 0);
 
-	/* Stored in place or with checksums: not both in one file. */
 	ck_assert_ok(fs_setflags(fs, f, INODE_FL_DAX, 0, &cred_root));
 	ck_assert(inode_is_dax(f));
 	set_flags(f, 0);
-	ck_assert_ok(set(f, FS_SET_SIZE, (struct stat){ .st_size = 1 }));
-	ck_assert_err(fs_setflags(fs, f, INODE_FL_DAX, 0, &cred_root), EBUSY);
 	ck_assert_ok(fs_create(fs, root, "p", S_IFIFO | 0600, 0, &cred_root, &p));
 	ck_assert_err(fs_setflags(fs, p, INODE_FL_DAX, 0, &cred_root), EINVAL);
 	inode_put(p);

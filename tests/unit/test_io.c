@@ -704,6 +704,46 @@ START_TEST(dio_alignment)
 }
 END_TEST
 
+/* Turned on and off, the file keeps its content, and from then on is written as the attribute says. */
+START_TEST(dax_on_and_off)
+{
+	const char *path = unit_mkpool(8);
+	struct fs *fs = unit_mount(path);
+	struct file *f = unit_file(fs, "a", O_RDWR);
+	struct map_extent before, x;
+
+	unit_fill(f, 0, 20000, 1);
+	ck_assert_ok(fs_fsync_wait(fs, f->inode, false));
+	unit_fill(f, 12288, 4096, 2);
+	ck_assert_ok(fs_setflags(fs, f->inode, INODE_FL_DAX, 0, &unit_cred));
+	unit_expect(f, 0, 12288, 1);
+	unit_expect(f, 12288, 4096, 2);
+	unit_fill(f, 0, 4096, 3);
+	ck_assert_int_eq(map_extents(f->inode, 0, 4096, &before, 1), 1);
+	unit_fill(f, 0, 4096, 4);
+	ck_assert_int_eq(map_extents(f->inode, 0, 4096, &x, 1), 1);
+	ck_assert_uint_eq(x.pool_off, before.pool_off);
+	ck_assert_ok(fs_setflags(fs, f->inode, 0, 0, &unit_cred));
+	unit_expect(f, 0, 4096, 4);
+	unit_fill(f, 0, 4096, 5);
+	ck_assert_int_eq(map_extents(f->inode, 0, 4096, &x, 1), 1);
+	ck_assert_uint_ne(x.pool_off, before.pool_off);
+	for (int pass = 0; pass < 2; pass++) {
+		unit_expect(f, 0, 4096, 5);
+		unit_expect(f, 4096, 8192, 1);
+		unit_expect(f, 12288, 4096, 2);
+		unit_expect(f, 16384, 20000 - 16384, 1);
+		fs_release(f);
+		ck_assert_ok(fs_umount(fs));
+		unit_check(path);
+		fs = unit_mount(path);
+		f = unit_file(fs, "a", O_RDWR);
+	}
+	fs_release(f);
+	ck_assert_ok(fs_umount(fs));
+}
+END_TEST
+
 /* A dax inode: what is written is in blocks without checksums, in place from then on. */
 START_TEST(dax)
 {
@@ -884,6 +924,7 @@ main(void)
 	tcase_add_test(t, zero_copy);
 	tcase_add_test(t, dio_alignment);
 	tcase_add_test(t, dax);
+	tcase_add_test(t, dax_on_and_off);
 	tcase_add_test(t, concurrent);
 	tcase_add_loop_test(t, random_operations, 0, 6);
 	tcase_add_loop_test(t, random_operations_with_pins, 0, 6);
