@@ -15,6 +15,10 @@
  * have left behind, and for a last block with bytes behind the end of the file. Preallocated
  * blocks are never shared, because they are stored to in place: they become holes.
  *
+ * With a dax file on either side nothing is shared: its blocks are stored to without a word to anybody, or will be. Then
+ * all of it, holes too, becomes live in the destination, and its durable map stays what it is until the next writeback, as
+ * after a write.
+ *
  * All that can fail for want of space comes before the first change, and all of both durable maps
  * that will be met is read before it, so damage of the medium is found while nothing is changed.
  */
@@ -40,7 +44,7 @@ struct source {
 	uint64_t len;
 };
 
-/* Fresh blocks that will be live in the destination. */
+/* Fresh blocks that will be live in the destination; PBLK_NONE: a hole. */
 struct piece {
 	fblk_t fblk;
 	pblk_t pblk;
@@ -55,6 +59,7 @@ struct clone {
 	struct piece *piece;
 	size_t npieces, maxpieces;
 	bool unchanged;                /* the source is as it was before its writeback */
+	bool copies;                   /* one of them is a dax file: nothing is shared */
 	struct content_wait wait;
 	struct inode *wait_inode;      /* whom CONTENT_UNSHARE is about */
 };
@@ -100,7 +105,7 @@ source_at(struct clone *c, fblk_t fblk, uint64_t max, struct source *s)
 		s->how = SOURCE_HOLE;
 		return 0;
 	}
-	s->how = x.flags & EXTENT_NOCSUM ? SOURCE_COPY : SOURCE_SHARE;
+	s->how = (x.flags & EXTENT_NOCSUM) || c->copies ? SOURCE_COPY : SOURCE_SHARE;
 	/* the last block stands for itself */
 	if (fblk < tail)
 		s->len = min_of(s->len, tail - fblk);
@@ -171,6 +176,8 @@ survey(struct clone *c, bool copy, uint64_t *runs)
 		r = source_at(c, at, end - at, &s);
 		if (r == 0 && copy && s.how == SOURCE_COPY)
 			r = copy_piece(c, at, s.len);
+		else if (r == 0 && copy && c->copies && s.how == SOURCE_HOLE)
+			r = add_piece(c, c->dst + (at - c->src), PBLK_NONE, s.len);
 		if (r < 0)
 			return r;
 	}
@@ -181,7 +188,8 @@ static void
 drop_pieces(struct clone *c)
 {
 	for (size_t k = 0; k < c->npieces; k++)
-		pool_free_data(c->in->fs->pool, c->piece[k].pblk, c->piece[k].len);
+		if (c->piece[k].pblk != PBLK_NONE)
+			pool_free_data(c->in->fs->pool, c->piece[k].pblk, c->piece[k].len);
 	c->npieces = 0;
 }
 
@@ -311,8 +319,8 @@ enter_pieces(struct clone *c)
 	for (; c->npieces > 0 && r == 0; c->npieces--) {
 		const struct piece *p = &c->piece[c->npieces - 1];
 
-		r = live_set(&c->out->live, p->fblk, p->len, LIVE_DATA, p->pblk, LIVE_DIRTY, content_drop,
-		    c->out);
+		r = live_set(&c->out->live, p->fblk, p->len, p->pblk == PBLK_NONE ? LIVE_HOLE : LIVE_DATA, p->pblk,
+		    LIVE_DIRTY, content_drop, c->out);
 		if (r < 0)
 			break;
 	}
@@ -328,15 +336,17 @@ change_out(struct clone *c, struct txn *t)
 
 	r = tree_touch(t, tree_key(out->ino, ITEM_INODE, 0));
 	if (r == 0)
-		r = live_prepare(&out->live);
+		r = live_prepare_changes(&out->live, (unsigned)c->npieces + 1);
 	if (r < 0)
 		return r;
 	content_cut_pins(out, c->dst, c->dst + c->nblocks);
 	r = live_remove(&out->live, c->dst, c->nblocks, content_drop, out);
-	if (r == 0)
+	if (r == 0 && !c->copies)
 		r = map_out(c, t);
 	if (r == 0)
 		r = enter_pieces(c);
+	if (c->copies)
+		return r;
 	/* a part of a clone does not make the file longer */
 	content_store_size(t, out, r == 0 ? max_of(out->durable_size, c->off_out + c->len) : out->durable_size);
 	return r;
@@ -367,6 +377,7 @@ clone_locked(struct clone *c, struct txn *t, uint64_t credits)
 	uint64_t runs, need;
 	int r;
 
+	c->copies = inode_is_dax(c->in) || inode_is_dax(c->out);
 	r = pin_table(c->in) ? pin_share(c->in, c->src, c->nblocks) : 0;
 	if (r == -EAGAIN) {
 		c->wait_inode = c->in;
@@ -515,8 +526,6 @@ fs_clone_range(struct file *in, uint64_t off_in, struct file *out, uint64_t off_
 	r = check_files(in, out, &in_flags, &out_flags);
 	if (r < 0)
 		return r;
-	if ((in_flags | out_flags) & INODE_FL_DAX)
-		return -EOPNOTSUPP;
 	if (((off_in | off_out) & BLK_MASK) != 0 || off_in > FILE_MAX_BYTES || off_out > FILE_MAX_BYTES)
 		return -EINVAL;
 	size = size_of(in->inode);

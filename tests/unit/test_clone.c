@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Reflinks and copy_file_range, one behaviour at a time. test_io.c has the random mix. */
-#include "tests/unit/unit_file.h"
+#include "tests/unit/unit_crash.h"
 
 #include <linux/falloc.h>
 #include <unistd.h>
@@ -321,6 +321,54 @@ START_TEST(copy_range)
 END_TEST
 
 /* Damage in the middle of what a clone replaces: then nothing of it is replaced. */
+static void
+store(struct file *f, uint64_t off, size_t len, int c)
+{
+	uint8_t *buf = malloc(len);
+
+	memset(buf, c, len);
+	ck_assert_int_eq(fs_write(f, buf, len, off, false), (ssize_t)len);
+	free(buf);
+}
+
+/* Nothing is shared with a dax file, and what a crash leaves is the old or the new. */
+START_TEST(dax_file)
+{
+	enum { LEN = 40000 };
+	struct file *dax = _i == 0 ? a : b;
+	struct map_extent x;
+	uint8_t c;
+
+	ck_assert_ok(fs_setflags(fs, dax->inode, INODE_FL_DAX, 0, &unit_cred));
+	store(a, 0, LEN, 'a');
+	store(b, 0, LEN, 'b');
+	ck_assert_ok(fs_sync(fs));
+	ck_assert_ok(fs_clone_range(a, 0, b, 0, 0));
+	ck_assert_ok(txn_commit_wait(fs_pool(fs), txn_open_number(fs_pool(fs))));
+	unit_crash_expect(path, "b", LEN, 'b');
+	store(a, 0, LEN, 'c');
+	ck_assert_ok(fs_sync(fs));
+	unit_crash_expect(path, "b", LEN, 'a');
+	store(b, 0, LEN, 'd');
+	ck_assert_ok(fs_sync(fs));
+	unit_crash_expect(path, "a", LEN, 'c');
+	ck_assert_ok(fs_fallocate(a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 8192));
+	ck_assert_ok(fs_clone_range(a, 4096, b, 4096, 16384));
+	remount();
+	ck_assert_int_eq(fs_read(b, &c, 1, 4095), 1);
+	ck_assert_int_eq(c, 'd');
+	ck_assert_int_eq(fs_read(b, &c, 1, 4096), 1);
+	ck_assert_int_eq(c, 'c');
+	unit_expect(b, 8192, 8192, 0);
+	ck_assert_int_eq(map_extents(b->inode, 8192, 8192, &x, 1), 1);
+	ck_assert(x.flags & MAP_HOLE);
+	ck_assert_int_eq(fs_read(b, &c, 1, 20479), 1);
+	ck_assert_int_eq(c, 'c');
+	ck_assert_int_eq(fs_read(b, &c, 1, 20480), 1);
+	ck_assert_int_eq(c, 'd');
+}
+END_TEST
+
 START_TEST(damaged_destination)
 {
 	struct extent_item item = { .len = 1, .flags = EXTENT_NOCSUM };
@@ -392,6 +440,7 @@ main(void)
 	tcase_add_test(t, pinned_destination);
 	tcase_add_test(t, tail_of_a_pinned_source);
 	tcase_add_test(t, copy_range);
+	tcase_add_loop_test(t, dax_file, 0, 2);
 	tcase_add_test(t, damaged_destination);
 	tcase_add_test(t, many_clones);
 	suite_add_tcase(s, t);
