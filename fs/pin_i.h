@@ -53,8 +53,7 @@ struct quarantined {
 	uint64_t len;
 	uint64_t txn;                  /* the durable map named it until this transaction; 0: never */
 	uint32_t wpins, rpins;
-	bool durable;                  /* the durable map still names it */
-	bool counted;                  /* alloc_quarantine() was told */
+	bool durable;                  /* the durable map still names it; if not, alloc_quarantine() was told */
 	bool tainted;                  /* has to be punched out of the pool file before reuse */
 };
 RB_HEAD(quarantine_tree, quarantined);

@@ -112,7 +112,7 @@ pin_discard(struct inode *i, pblk_t pblk, uint64_t n)
 		lost(i, pblk, n);
 		return;
 	}
-	*q = (struct quarantined){ .pblk = pblk, .len = n, .counted = true, .tainted = true };
+	*q = (struct quarantined){ .pblk = pblk, .len = n, .tainted = true };
 	bury(pin_table(i), q);
 }
 
@@ -128,10 +128,8 @@ quarantine_end(struct inode *i, struct quarantined *q)
 		bury(pt, q);
 		return;
 	}
-	if (!q->durable && q->counted)
+	if (!q->durable)
 		alloc_release_quarantined(pool_alloc(p), q->pblk, q->len);
-	else if (!q->durable)
-		pool_free_data(p, q->pblk, q->len);
 	free(q);
 }
 
@@ -143,11 +141,10 @@ free_dead(struct inode *i, struct quarantined *q)
 
 	if (q->tainted)
 		held_mark(p, q->pblk, q->len);
-	if (q->counted) {
+	if (q->txn <= txn_committed(p)) {
 		alloc_release_quarantined(pool_alloc(p), q->pblk, q->len);
-	} else if (q->txn <= txn_committed(p)) {
-		pool_free_data(p, q->pblk, q->len);
 	} else if (txn_begin(p, &t, 0, TXN_MUST) == 0) {
+		alloc_unquarantine(pool_alloc(p), q->len);
 		txn_free(&t, q->pblk, q->len);
 		txn_end(&t);
 	}
@@ -224,7 +221,7 @@ quarantine_add(struct inode *i, const struct live_extent *part)
 			durable = false;
 		else if (!(part->flags & LIVE_TAKEN)) /* which is as good as durable */
 			n = pin_durable_run(i, part->fblk + done, pblk, n, &durable);
-		if (!durable && txn == 0)
+		if (!durable)
 			alloc_quarantine(a, n);
 		q = malloc(sizeof(*q));
 		if (!q) {
@@ -238,7 +235,6 @@ quarantine_add(struct inode *i, const struct live_extent *part)
 			.wpins = part->wpins,
 			.rpins = part->rpins,
 			.durable = durable,
-			.counted = !durable && txn == 0,
 			.tainted = (part->flags & LIVE_TAINTED) != 0,
 		};
 		RB_INSERT(quarantine_tree, &pt->quarantine, q);
@@ -293,7 +289,6 @@ pin_not_durable(struct inode *i, const struct live_extent *part)
 			content_drop(i, &rest);
 		}
 		q->durable = false;
-		q->counted = true;
 		alloc_quarantine(pool_alloc(i->fs->pool), q->len);
 		rest.fblk += q->pblk + q->len - rest.pblk;
 		rest.pblk = q->pblk + q->len;
@@ -353,6 +348,7 @@ pin_extent_freed(void *arg, struct txn *t, fblk_t fblk, pblk_t pblk, uint64_t n)
 				q = quarantine_find(pt, pblk);
 				q->durable = false;
 				q->txn = txn_number(t);
+				alloc_quarantine(pool_alloc(f->inode->fs->pool), q->len);
 			} else {
 				lost(f->inode, pblk, here);
 			}

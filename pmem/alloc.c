@@ -686,6 +686,14 @@ alloc_quarantine(struct alloc *a, uint64_t n)
 }
 
 void
+alloc_unquarantine(struct alloc *a, uint64_t n)
+{
+	mtx_lock(&a->lock);
+	a->quarantined -= min_of(n, a->quarantined);
+	mtx_unlock(&a->lock);
+}
+
+void
 alloc_release_quarantined(struct alloc *a, pblk_t start, uint64_t n)
 {
 	bool ok;

@@ -70,6 +70,7 @@ void alloc_undo(struct alloc *a, pblk_t start, uint64_t n, unsigned flags);
  * in debug builds, is logged and left alone otherwise. */
 void alloc_free(struct alloc *a, pblk_t start, uint64_t n);
 void alloc_quarantine(struct alloc *a, uint64_t n);          /* used -> quarantined: a count */
+void alloc_unquarantine(struct alloc *a, uint64_t n);        /* and back */
 void alloc_release_quarantined(struct alloc *a, pblk_t start, uint64_t n); /* -> free */
 
 void alloc_stats(struct alloc *a, struct alloc_stats *st);
