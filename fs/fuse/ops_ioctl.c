@@ -489,6 +489,8 @@ do_pin(const struct call *c)
 		ioctl_reply_struct(c, o, c->in_size);
 		return 0;
 	}
+	/* for the stores to come, which nobody will see */
+	front_took_privileges(c->front, c->req, c->inode);
 	d = ioctl_defer(c->req, o, min_of(c->in_size, c->out_size));
 	if (!d) {
 		pin_remove(c->file, o->id);

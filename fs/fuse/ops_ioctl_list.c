@@ -16,6 +16,7 @@
 #define LEASES ((uint64_t)1 << 63)
 #define PINS_ROOM 64u /* a pin may have that many ranges */
 #define INODES 16u    /* looked up at a time */
+#define ROUNDS 16u    /* of that, in one request: each goes through all open files */
 
 _Static_assert((int)PIN_READ == PINFS_ACCESS_READ, "access of a pin");
 _Static_assert((int)LEASE_HELD == PINFS_LEASE_HELD && (int)LEASE_BREAKING == PINFS_LEASE_BREAKING &&
@@ -126,10 +127,12 @@ static void
 list_mount(struct listing *l, struct fs *fs)
 {
 	struct inode *inode[INODES];
+	unsigned n, rounds = 0;
 	bool more = true;
-	unsigned n;
 
 	while (more) {
+		if (rounds++ == ROUNDS)
+			return; /* many have others' only: let the caller come again */
 		n = pin_inodes(fs, l->o->cursor[0], inode, INODES);
 		more = n == INODES;
 		for (unsigned k = 0; k < n; k++) {
