@@ -26,23 +26,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/sendfile.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <pinfs/pinfs.h>
+#include "tests/stress/ways.h"
 
 #define PROCESSES 6
 #define RECORDS 256u       /* 32 blocks */
-#define SIZE 512u
-#define WORDS (SIZE / 8)
-
-struct record {
-	uint64_t number, sequence, by, sum;
-	uint64_t filler[WORDS - 4];
-};
 
 /* What all processes share. */
 struct shared {
@@ -55,151 +47,20 @@ struct shared {
 static struct shared *sh;
 
 static const char *path;
-static int before = -1, after = -1, direct = -1; /* descriptors: opened before any pin, later, O_DIRECT */
-static int spool = -1;                           /* a file of another filesystem, for splice and sendfile */
-static int scratch = -1;                         /* a file of this one, for copy_file_range */
-static struct pinfs_map *map;
+static struct ways file;
 static unsigned me;
 static uint64_t seed;
 
 static unsigned
 rnd(unsigned n)
 {
-	seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-	return (unsigned)(seed >> 20) % n;
+	return random_below(&seed, n);
 }
 
-static uint64_t
-sum_of(const struct record *r)
+void
+ways_failed(const char *what)
 {
-	uint64_t s = r->number * 0x9e3779b97f4a7c15u ^ r->sequence * 0xc2b2ae3d27d4eb4fu ^ r->by;
-
-	for (unsigned k = 0; k < WORDS - 4; k++)
-		s = (s << 7 | s >> 57) ^ r->filler[k];
-	return s;
-}
-
-static void
-fill(struct record *r, unsigned number, uint64_t sequence)
-{
-	r->number = number;
-	r->sequence = sequence;
-	r->by = me;
-	for (unsigned k = 0; k < WORDS - 4; k++)
-		r->filler[k] = sequence * 0x100000001b3u + k;
-	r->sum = sum_of(r);
-}
-
-static void
-put_all(int fd, const void *buf, size_t len, off_t off)
-{
-	ssize_t n = pwrite(fd, buf, len, off);
-
-	if (n != (ssize_t)len)
-		err(1, "write at %lld: %zd", (long long)off, n);
-}
-
-static void
-get_all(int fd, void *buf, size_t len, off_t off)
-{
-	ssize_t n = pread(fd, buf, len, off);
-
-	if (n != (ssize_t)len)
-		err(1, "read at %lld: %zd", (long long)off, n);
-}
-
-/* ---- ways ------------------------------------------------------------------------------------------------- */
-
-enum way { MAPPED, READ_BEFORE, READ_AFTER, DIRECT, SPLICE, SENDFILE, COPY_RANGE, WAYS };
-static const char *const way_name[WAYS] = { "mapping", "read/write, opened before", "read/write, opened after", "O_DIRECT",
-	"splice", "sendfile", "copy_file_range" };
-
-static void
-splice_all(int from, off_t *off_from, int to, off_t *off_to)
-{
-	int p[2];
-
-	if (pipe(p) < 0)
-		err(1, "pipe");
-	if (splice(from, off_from, p[1], NULL, SIZE, 0) != SIZE || splice(p[0], NULL, to, off_to, SIZE, 0) != SIZE)
-		err(1, "splice");
-	close(p[0]);
-	close(p[1]);
-}
-
-/* The record by that way. */
-static void
-look(enum way w, unsigned n, struct record *r)
-{
-	static _Alignas(4096) struct record bounce;
-	off_t off = (off_t)n * SIZE, zero = 0;
-
-	switch (w) {
-	case MAPPED:
-		memcpy(r, (char *)pinfs_addr(map) + off, SIZE);
-		break;
-	case READ_BEFORE:
-	case READ_AFTER:
-		get_all(w == READ_BEFORE ? before : after, r, SIZE, off);
-		break;
-	case DIRECT:
-		get_all(direct, &bounce, SIZE, off);
-		*r = bounce;
-		break;
-	case SPLICE:
-		splice_all(rnd(2) ? before : after, &off, spool, &zero);
-		get_all(spool, r, SIZE, 0);
-		break;
-	case SENDFILE:
-		if (lseek(spool, 0, SEEK_SET) < 0 || sendfile(spool, rnd(2) ? before : after, &off, SIZE) != SIZE)
-			err(1, "sendfile");
-		get_all(spool, r, SIZE, 0);
-		break;
-	case COPY_RANGE:
-		if (copy_file_range(rnd(2) ? before : after, &off, scratch, &zero, SIZE, 0) != SIZE)
-			err(1, "copy_file_range");
-		get_all(scratch, r, SIZE, 0);
-		break;
-	case WAYS:
-		break;
-	}
-}
-
-static void
-change(enum way w, unsigned n, const struct record *r)
-{
-	static _Alignas(4096) struct record bounce;
-	off_t off = (off_t)n * SIZE, zero = 0;
-
-	switch (w) {
-	case MAPPED:
-		memcpy((char *)pinfs_addr(map) + off, r, SIZE);
-		break;
-	case READ_BEFORE:
-	case READ_AFTER:
-		put_all(w == READ_BEFORE ? before : after, r, SIZE, off);
-		break;
-	case DIRECT:
-		bounce = *r;
-		put_all(direct, &bounce, SIZE, off);
-		break;
-	case SPLICE:
-		put_all(spool, r, SIZE, 0);
-		splice_all(spool, &zero, rnd(2) ? before : after, &off);
-		break;
-	case SENDFILE:
-		put_all(spool, r, SIZE, 0);
-		if (lseek(after, off, SEEK_SET) < 0 || sendfile(after, spool, &zero, SIZE) != SIZE)
-			err(1, "sendfile");
-		break;
-	case COPY_RANGE:
-		put_all(scratch, r, SIZE, 0);
-		if (copy_file_range(scratch, &zero, rnd(2) ? before : after, &off, SIZE, 0) != SIZE)
-			err(1, "copy_file_range");
-		break;
-	case WAYS:
-		break;
-	}
+	err(1, "%s", what);
 }
 
 /* ---- who changes and looks ------------------------------------------------------------------------------------ */
@@ -220,11 +81,11 @@ strict(enum way w)
 static void
 check(const struct record *r, unsigned n, const char *how)
 {
-	if (r->number == n && r->sequence == sh->sequence[n] && r->sum == sum_of(r))
+	if (r->number == n && r->sequence == sh->sequence[n] && r->sum == record_sum(r))
 		return;
 	errx(1, "record %u by %s: number %llu, sequence %llu, should be %llu (by %s), %s", n, how,
 	    (unsigned long long)r->number, (unsigned long long)r->sequence, (unsigned long long)sh->sequence[n],
-	    way_name[sh->last_way[n]], r->sum == sum_of(r) ? "an older one" : "a mixture");
+	    way_name[sh->last_way[n]], r->sum == record_sum(r) ? "an older one" : "a mixture");
 }
 
 static bool
@@ -248,20 +109,20 @@ worker(void)
 			continue;
 		for (unsigned k = rnd(3); k > 0; k--) {
 			w = rnd(WAYS);
-			look(w, n, &r);
+			way_look(&file, w, n, &r);
 			for (unsigned again = 0; !strict(w) && again < 5000 && r.sequence < sh->sequence[n]; again++) {
-				if (r.number != n || r.sum != sum_of(&r))
+				if (r.number != n || r.sum != record_sum(&r))
 					break;
 				__atomic_fetch_add(&sh->old[w], 1, __ATOMIC_RELAXED);
 				usleep(1000);
-				look(w, n, &r);
+				way_look(&file, w, n, &r);
 			}
 			check(&r, n, way_name[w]);
 			__atomic_fetch_add(&sh->looks[w], 1, __ATOMIC_RELAXED);
 		}
 		w = rnd(WAYS);
-		fill(&r, n, sh->sequence[n] + 1);
-		change(w, n, &r);
+		record_fill(&r, n, sh->sequence[n] + 1, me);
+		way_change(&file, w, n, &r);
 		sh->sequence[n]++;
 		sh->last_way[n] = w;
 		__atomic_fetch_add(&sh->changes[w], 1, __ATOMIC_RELAXED);
@@ -276,13 +137,13 @@ static void
 look_at_cache(const char *cached, unsigned block, const char *when)
 {
 	for (unsigned n = block * 8; n < block * 8 + 8; n++)
-		check((const struct record *)(cached + n * SIZE), n, when);
+		check((const struct record *)(cached + n * RECORD_SIZE), n, when);
 }
 
 static void
 pinner(void)
 {
-	const char *cached = mmap(NULL, RECORDS * SIZE, PROT_READ, MAP_SHARED, before, 0);
+	const char *cached = mmap(NULL, RECORDS * RECORD_SIZE, PROT_READ, MAP_SHARED, file.before, 0);
 	struct pinfs_pin_options o = { .size = sizeof(o), .pin_class = PINFS_PIN_TRANSIENT };
 	volatile char sink;
 
@@ -303,14 +164,14 @@ pinner(void)
 		sink = cached[block * 4096u]; /* so that there is something old in the cache */
 		(void)sink;
 		o.access = rnd(2) ? PINFS_ACCESS_READWRITE : PINFS_ACCESS_READ;
-		e = pinfs_pin(after, &o, &r, 1, &id);
+		e = pinfs_pin(file.after, &o, &r, 1, &id);
 		if (e < 0)
 			errx(1, "pin: %s", pinfs_strerror(e));
 		if (o.access == PINFS_ACCESS_READWRITE)
 			look_at_cache(cached, block, "the page cache at a pin");
-		if (rnd(4) == 0 && fsync(after) < 0)
+		if (rnd(4) == 0 && fsync(file.after) < 0)
 			err(1, "fsync");
-		e = pinfs_unpin(after, id);
+		e = pinfs_unpin(file.after, id);
 		if (e < 0)
 			errx(1, "unpin: %s", pinfs_strerror(e));
 		look_at_cache(cached, block, "the page cache at an unpin");
@@ -352,19 +213,19 @@ child_main(unsigned number)
 	me = number;
 	seed = 88172645463325252u + number * 7919u;
 	snprintf(name, sizeof(name), "%s.%u", path, number);
-	scratch = unlinked(name);
+	file.scratch = unlinked(name);
 	snprintf(name, sizeof(name), "/tmp/coherence.%d", (int)getpid());
-	spool = unlinked(name);
-	e = pinfs_map(before, 0, RECORDS * SIZE, PINFS_MAP_WRITE, &map);
+	file.spool = unlinked(name);
+	e = pinfs_map(file.before, 0, RECORDS * RECORD_SIZE, PINFS_MAP_WRITE, &file.map);
 	if (e < 0)
 		errx(1, "map: %s", pinfs_strerror(e));
-	after = open_for(O_RDWR);
-	direct = open_for(O_RDWR | O_DIRECT);
+	file.after = open_for(O_RDWR);
+	file.direct = open_for(O_RDWR | O_DIRECT);
 	if (number < PROCESSES)
 		worker();
 	else
 		pinner();
-	pinfs_unmap(map);
+	pinfs_unmap(file.map);
 	exit(0);
 }
 
@@ -382,10 +243,10 @@ main(int argc, char **argv)
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (sh == MAP_FAILED)
 		err(1, "mmap");
-	before = open_for(O_RDWR | O_CREAT);
+	file.before = open_for(O_RDWR | O_CREAT);
 	for (unsigned n = 0; n < RECORDS; n++) {
-		fill(&r, n, 0);
-		put_all(before, &r, SIZE, (off_t)n * SIZE);
+		record_fill(&r, n, 0, me);
+		way_change(&file, READ_BEFORE, n, &r);
 	}
 	for (unsigned k = 0; k <= PROCESSES; k++) {
 		pid[k] = fork();
@@ -404,9 +265,9 @@ main(int argc, char **argv)
 	for (unsigned w = 0; w < WAYS; w++)
 		printf("%-28s %8llu changes %8llu looks %8llu old\n", way_name[w], (unsigned long long)sh->changes[w],
 		    (unsigned long long)sh->looks[w], (unsigned long long)sh->old[w]);
-	after = open_for(O_RDWR);
+	file.after = open_for(O_RDWR);
 	for (unsigned n = 0; n < RECORDS && !failed; n++) {
-		get_all(after, &r, SIZE, (off_t)n * SIZE);
+		way_look(&file, READ_AFTER, n, &r);
 		check(&r, n, "read(2) at the end");
 	}
 	return failed;
