@@ -35,6 +35,14 @@ part kill env KILL_SECONDS="$seconds" "$src/tests/kill/kill.sh"
 row "SIGKILL of the daemon under sqlite, git, fio and a mapping" \
     "$(grep -oE '[0-9]+ rounds in [0-9]+ s' "$work/kill" | tail -n 1)" "$(grep -c '^FAIL' "$work/kill" || true) failed"
 
+part load env STRESS_SECONDS="$seconds" "$src/tests/stress/load.sh"
+row "Load: processes on a mount that is unmounted, or killed, in between" \
+    "$(grep -oE '[0-9]+ operations in .*' "$work/load" | tail -n 1)" "$(grep -c '^FAIL' "$work/load" || true) failed"
+
+part threads env STRESS_SECONDS="$seconds" "$src/tests/stress/threads.sh"
+row "Load: threads, without FUSE" "$(awk '/ operations .* threads / { n += $1 } END { print n + 0 }' "$work/threads") operations in $((seconds / 60)) min" \
+    "$(grep -c '^FAIL' "$work/threads" || true) failed"
+
 for domain in volatile pagecache pmem; do
 	part faults "$PINFS_BUILD/tests/faults/faults" --domain "$domain" --on
 	row "Every allocation and system call fails, $domain domain" "$(grep -oE '[0-9]+ points' "$work/faults"), each once and from there on" \
