@@ -17,6 +17,8 @@
 #   *-1m-vs-10k    pinfs itself, in a directory of 10,000 files instead of 1,000,000
 #   map-*          a plain shared mapping of a file on tmpfs
 #   fsync-*        the FUSE round trip that does nothing (PINFS_IOC_NOOP) on the same daemon
+#   pin-*, write-pin-*, lease-*, break-*, release-*, truncate-*, fsync-1g-*, registered-*, write-4k-*
+#                  what the row's name says after vs, or the same without what is many
 #   -              none: an absolute figure
 #
 # randread, randwrite, reread and names: operations a second; seq*, map-*: MB/s; others as they are named.
@@ -24,6 +26,7 @@
 #
 #   BENCH=GLOB      only rows whose name matches       ROUNDS=N   rounds (5)
 #   SECONDS_EACH=S  time of one measurement (1)        FILES=N    files in the large directory (1000000)
+#   PIN_MIB=N       size of the large mapping (1024)    MANY=N     pins, leases (1000000)
 #   OUT=FILE        instead of bench.tsv
 #
 # Run by `make bench` in a build directory, as root (it mounts tmpfs-backed peers and drops caches).
@@ -307,6 +310,57 @@ if wanted map-{memcpy-in,memcpy-out,load,store}; then
 		row "$name" '>=0.98'
 	done
 	rm "$PINFS/map" "$W/plain"
+fi
+
+# ---- pins and leases: both sides in one process, in turns ----------------------------------------------
+
+pin_row() { # NAME FLOOR ROW [ARGUMENT...]
+	local k f=$W/rounds name=$1 floor=$2 what=$3
+	wanted "$name" || return 0
+	shift 3
+	if [[ ! -e $W/pins.pool ]]; then
+		mkfs.pinfs -q --sparse -s "$((PIN_MIB * 4 + 512))M" "$W/pins.pool"
+		start pins "$W/pins" pinfs "$W/pins.pool" "$W/pins" -f -o pin_without_lease
+	fi
+	: >"$f"
+	for ((k = 1; k <= ROUNDS; k++)); do
+		say "$name: round $k of $ROUNDS"
+		"$BUILD/bench/pins" "$what" "$W/pins" -t "$EACH" -m "$PIN_MIB" -n "$MANY" "$@" >>"$f"
+		rm -f "$W"/pins/*
+		pinctl sync "$W/pins"
+	done
+	result "$name" "$floor" "$f"
+}
+
+PIN_MIB=${PIN_MIB:-1024} MANY=${MANY:-1000000}
+on all
+pin_row pin-unpin-vs-2-noops '<=1.25' pin-unpin
+pin_row pin-64-ranges-vs-one-by-one '<=0.15' pin-64
+pin_row fsync-1g-bounce-vs-memcpy-crc '>=0.7' fsync-bounce
+pin_row fsync-1g-reference-vs-crc '>=0.8' fsync-reference
+pin_row fsync-faultable-vs-longterm '<=0.02' fsync-faultable
+pin_row first-store-to-clean-page-us '<=3' first-store
+pin_row write-pin-1g-fresh-vs-memset '>=0.8' pin-fresh
+pin_row write-pin-1g-durable-vs-memcpy '>=0.8' pin-durable
+pin_row pin-with-1m-elsewhere '<=1.5' pin-many-elsewhere
+pin_row pin-with-1m-on-the-file '<=1.5' pin-many-same-file
+pin_row memory-per-pin-bytes '<=200' pin-memory
+pin_row write-4k-p99-beside-fsync-1g '<=5' write-beside
+if wanted registered-read-vs-read-write; then
+	disk=$(mktemp /var/tmp/pinfs-bench.XXXXXX)
+	dd if=/dev/urandom of="$disk" bs=1M count=256 conv=fsync status=none
+	pin_row registered-read-vs-read-write '>=1.5' registered -d "$disk"
+	rm "$disk"
+fi
+pin_row lease-release-vs-2-noops '<=1.25' lease-release
+pin_row break-told-p50-vs-noop '<=3' told-p50
+pin_row break-told-p99-vs-noop '<=10' told-p99
+pin_row release-to-return-p50-vs-noop '<=3' resumed-p50
+pin_row truncate-with-1m-leases '<=1.2' truncate-many
+pin_row idle-10000-leases-ticks-10s '<=0' idle-ticks
+if [[ -n ${PID[pins]:-} ]]; then
+	stop pins "$W/pins"
+	rm "$W/pins.pool"
 fi
 
 # ---- names: create, stat (cold), open+close, rename, unlink, mkdir+rmdir ----------------------------

@@ -383,6 +383,13 @@ take_lease_options(const struct pinctl_args *a, struct pinfs_lease_options *o)
 	return take_word(a, PINCTL_ON_DEADLINE, "choice for the deadline", name_of_deadline, &o->on_deadline);
 }
 
+/* May it make operations of others fail, or wait for ever? Who may only read may not have such a one. */
+static bool
+refuses(const struct pinfs_lease_options *o)
+{
+	return o->type == PINFS_LEASE_EXCLUSIVE || o->on_deadline != PINFS_DEADLINE_REVOKE;
+}
+
 int
 pinctl_lease(const struct pinctl_args *a)
 {
@@ -394,7 +401,7 @@ pinctl_lease(const struct pinctl_args *a)
 
 	if (take_lease_options(a, &o) < 0)
 		return PINCTL_USAGE;
-	fd = pinctl_open_file(path, O_RDONLY, 0, &sb);
+	fd = pinctl_open_file(path, refuses(&o) ? O_RDWR : O_RDONLY, 0, &sb);
 	if (fd < 0)
 		return 1;
 	err = pinfs_lease(fd, &o, &id);
@@ -459,7 +466,7 @@ pinctl_events(const struct pinctl_args *a)
 
 	if (take_lease_options(a, &o) < 0)
 		return PINCTL_USAGE;
-	fd = pinctl_open_file(path, O_RDONLY, 0, &sb);
+	fd = pinctl_open_file(path, refuses(&o) ? O_RDWR : O_RDONLY, 0, &sb);
 	if (fd < 0)
 		return 1;
 	signals = catch_signals();

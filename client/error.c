@@ -19,7 +19,8 @@ pinfs_strerror(int err)
 	case E2BIG:
 		return "an options structure has something that this version of the library does not know";
 	case EBADF:
-		return "the descriptor is not open for this access: PINFS_MAP_WRITE needs O_RDWR";
+		return "the descriptor is not open for this access: PINFS_MAP_WRITE needs O_RDWR, a write pin and an "
+		       "exclusive lease a file that is open for writing";
 	case EACCES:
 	case EPERM:
 		return "the pool file may not be opened: direct mappings need read (and write) permission on it";

@@ -91,6 +91,7 @@ struct inode {
 	bool linkable;             /* P: attr_lock; made by fs_tmpfile: a first link may be given to it */
 	uint8_t xattr_known;       /* P: attr_lock; XATTR_... below */
 	uint32_t kernel_cached;    /* atomic; the front end's: open files whose content the kernel caches */
+	bool kernel_knows;         /* atomic; the front end's: it may have attributes or pages of it */
 };
 
 /* What is known of an inode's extended attributes without a look at the tree: it has none

@@ -57,7 +57,23 @@ front_cred(fuse_req_t req, struct fs_cred *c)
 double
 front_attr_timeout(struct front *fr, struct inode *i)
 {
-	return inode_is_reg(i) && inode_write_pinned(i) ? 0 : fr->opt.attr_timeout;
+	if (!inode_is_reg(i))
+		return fr->opt.attr_timeout;
+	front_tells(i);
+	return inode_write_pinned(i) ? 0 : fr->opt.attr_timeout;
+}
+
+/* Most pins are of files that nobody looks at in between, and a notification costs several times what a pin does. So it is
+ * noted (kernel_knows) whether anything was told since the last one. Who tells sets the note before he looks whether
+ * the file is pinned, who pins counts the pin before he looks at the note; so one of them sees the other. */
+void
+front_forget(struct front *fr, struct inode *i, void (*done)(void *arg), void *arg)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_exchange_n(&i->kernel_knows, false, __ATOMIC_SEQ_CST))
+		notify_inval(fr->notifier, i->ino, 0, 0, done, arg);
+	else if (done)
+		done(arg);
 }
 
 /* A time that no file has shown before. The kernel drops what it has cached of a file when it is told

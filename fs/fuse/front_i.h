@@ -81,6 +81,17 @@ front_file(const struct fuse_file_info *fi)
 void front_cred(fuse_req_t req, struct fs_cred *c);
 /* How long the kernel may trust attributes: not at all while somebody stores behind its back. */
 double front_attr_timeout(struct front *fr, struct inode *i);
+/* The kernel is about to be told something of the file that it may keep: call it before the file's state is looked at. */
+static inline void
+front_tells(struct inode *i)
+{
+	if (!__atomic_load_n(&i->kernel_knows, __ATOMIC_RELAXED))
+		__atomic_store_n(&i->kernel_knows, true, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+/* Have it forget all that, and call done(arg) when it has; at once, if it can't know anything. The state has
+ * changed already. done NULL: nobody waits. */
+void front_forget(struct front *fr, struct inode *i, void (*done)(void *arg), void *arg);
 /* inode_stat, with a modification time that moves while the file is pinned for write. */
 void front_stat(struct inode *i, struct stat *st);
 void front_entry(struct front *fr, struct inode *i, struct fuse_entry_param *e);

@@ -60,6 +60,8 @@ request_read(struct front *fr, const struct request *r)
 	/* With the reply the client may close the file, before its locks are dropped here. */
 	f = (struct file){ .inode = inode_hold(front_file_of(in->fh)->inode), .flags = (int)in->flags };
 	fills_cache = !(in->read_flags & FUSE_READ_LOCKOWNER);
+	if (fills_cache)
+		front_tells(f.inode);
 	n = fs_read_begin(&f, in->offset, in->size, iov + 1, READ_IOVECS, &count);
 	if (n < 0) {
 		inode_put(f.inode);
@@ -196,6 +198,9 @@ file_to_write(const struct fuse_write_in *in)
 	if ((was ^ (int)in->flags) & CHANGING_FLAGS)
 		__atomic_store_n(&f->flags, (was & ~CHANGING_FLAGS) | ((int)in->flags & CHANGING_FLAGS),
 		    __ATOMIC_RELAXED);
+	/* what was written through the kernel's cache is in it */
+	if (!(in->fh & FH_DIRECT) || (in->write_flags & FUSE_WRITE_CACHE))
+		front_tells(f->inode);
 	return f;
 }
 

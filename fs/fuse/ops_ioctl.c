@@ -6,8 +6,8 @@
  * against the size that the structure itself states.
  *
  * A write pin makes stores possible that the kernel does not see. Before the caller is told
- * of his pin, and after he is done with it, the kernel drops what it has cached of the range: the note goes to the
- * notifier, and the reply to the ioctl is sent when the note has been.
+ * of his pin, and after he is done with it, the kernel drops what it has cached of the file, if anything (front_forget): the
+ * note goes to the notifier, and the reply to the ioctl is sent when the note has been.
  */
 #include <errno.h>
 #include <linux/fs.h>
@@ -424,6 +424,9 @@ _Static_assert((int)FS_PINNED_DEFAULT == PINFS_WRITEBACK_DEFAULT && (int)FS_PINN
     (int)FS_PINNED_WAIT == PINFS_WRITEBACK_WAIT && (int)FS_PINNED_FAIL == PINFS_WRITEBACK_FAIL &&
     (int)FS_PINNED_SKIP == PINFS_WRITEBACK_SKIP && (int)FS_PINNED_HOLDER == PINFS_WRITEBACK_HOLDER, "what writeback does about pinned blocks");
 
+/* A pin of that many bytes may have as much to copy. */
+#define LONG_PIN_BYTES ((uint64_t)1 << 20)
+
 static int
 check_pin(const struct call *c, const struct pinfs_pin *o)
 {
@@ -457,6 +460,7 @@ do_pin(const struct call *c)
 	struct ioctl_deferred *d = NULL;
 	struct pin_params params;
 	struct fs_cred cred;
+	uint64_t bytes = 0;
 	bool writes;
 	int err;
 
@@ -468,11 +472,14 @@ do_pin(const struct call *c)
 	if (err < 0)
 		return err;
 	writes = o->access == PINFS_ACCESS_READWRITE;
-	for (uint32_t k = 0; k < o->nranges; k++)
+	for (uint32_t k = 0; k < o->nranges; k++) {
 		r[k] = (struct pin_range){ .off = o->ranges[k].off, .len = o->ranges[k].len };
+		bytes += min_of(r[k].len, LONG_PIN_BYTES);
+	}
+	if (bytes >= LONG_PIN_BYTES)
+		session_long_request();
 	front_cred(c->req, &cred);
 	cred.tgid = process_of(cred.tgid);
-	session_long_request();
 	params = (struct pin_params){
 		.access = writes ? PIN_WRITE : PIN_READ,
 		.class = (enum pin_class)o->pin_class,
@@ -496,12 +503,7 @@ do_pin(const struct call *c)
 		pin_remove(c->file, o->id);
 		return -ENOMEM;
 	}
-	for (uint32_t k = 0; k < o->nranges; k++) {
-		bool last = k + 1 == o->nranges;
-
-		notify_inval(c->front->notifier, c->inode->ino, (int64_t)r[k].off, (int64_t)r[k].len,
-		    last ? ioctl_reply_deferred : NULL, last ? d : NULL);
-	}
+	front_forget(c->front, c->inode, ioctl_reply_deferred, d);
 	return 0;
 }
 
@@ -534,7 +536,7 @@ do_unpin(const struct call *c)
 		ioctl_defer_cancel(d);
 		return err;
 	}
-	notify_inval(c->front->notifier, c->inode->ino, 0, 0, ioctl_reply_deferred, d);
+	front_forget(c->front, c->inode, ioctl_reply_deferred, d);
 	return 0;
 }
 

@@ -5,6 +5,8 @@
 . "$(dirname "$0")/../mount/lib.sh"
 
 need_fuse
+# A child of a program with threads starts one of its own, which the thread sanitizer has to be told is meant.
+export TSAN_OPTIONS="die_after_fork=0${TSAN_OPTIONS:+ $TSAN_OPTIONS}"
 found=
 for t in "$BUILD"/tests/client/test_*; do
 	[[ -x $t && -f $t && $t != *.o ]] || continue

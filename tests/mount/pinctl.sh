@@ -79,11 +79,16 @@ cut 1M
 wait "$HOLDER"
 grep -E 'break: truncate of all at 1 MiB, by pid [0-9]+ \(dd\)' "$WORK/holder" >/dev/null ||
 	fail "the holder says: $(cat "$WORK/holder")"
+wait_for leases 0 # the kernel tells of the last close when it is over
 hold lease "$f" 0 64K --exclusive
 wait_for leases 1
 must_say 'text file busy' truncate -s 4K "$f"
 kill "$HOLDER"
 wait "$HOLDER"
+wait_for leases 0
+
+pinctl lease "$f" --on-deadline fail >/dev/null
+pinctl lease "$f" --on-deadline wait >/dev/null
 
 step "a holder that does not cooperate is revoked"
 hold pin "$f" 0 1M --write
@@ -105,6 +110,7 @@ grep '^revoked: truncate' "$WORK/holder" >/dev/null || fail "the holder is not t
 wait_for quarantined_blocks 0
 
 step "events: a lease that gives way, and is taken again"
+wait_for leases 0
 truncate -s 1M "$f"
 pinctl events "$f" --follow --json >"$WORK/events" &
 watcher=$!
