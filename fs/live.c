@@ -353,7 +353,8 @@ live_repoint(struct live_map *m, struct live_extent *e, pblk_t pblk)
 {
 	live_change_flags(m, e, LIVE_DIRTY, ~LIVE_DIRTY);
 	e->pblk = pblk;
-	e->wpins = e->rpins = 0;
+	e->wpins = e->rpins = e->tracked = 0;
+	e->wait = e->fail = e->skip = e->holder = 0;
 }
 
 /* All of them move alike, so they stay in order. */

@@ -338,6 +338,25 @@ START_TEST(small_and_merged)
 }
 END_TEST
 
+/* What it counted of pins is theirs. */
+START_TEST(repointed)
+{
+	struct live_extent *e;
+	struct live_map m;
+
+	live_init(&m, NULL, NULL);
+	ck_assert_ok(live_set(&m, 10, 4, LIVE_DATA, 100, LIVE_DIRTY | LIVE_TAINTED, NULL, NULL));
+	e = live_find(&m, 10);
+	e->wpins = 4;
+	e->rpins = e->tracked = e->wait = e->fail = e->skip = e->holder = 1;
+	live_repoint(&m, e, 200);
+	ck_assert_uint_eq(e->pblk, 200);
+	ck_assert_uint_eq(e->flags, LIVE_DIRTY);
+	ck_assert_uint_eq(e->wpins + e->rpins + e->tracked + e->wait + e->fail + e->skip + e->holder, 0);
+	live_clear(&m);
+}
+END_TEST
+
 START_TEST(far_ends)
 {
 	struct live_extent *e;
@@ -375,6 +394,7 @@ main(void)
 	tcase_add_loop_test(t, random_changes, 0, 8);
 	tcase_add_test(t, exchange_of_maps);
 	tcase_add_test(t, small_and_merged);
+	tcase_add_test(t, repointed);
 	tcase_add_test(t, far_ends);
 	suite_add_tcase(s, t);
 	return unit_main(s);
