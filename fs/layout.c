@@ -130,6 +130,15 @@ look_at_pin(void *arg, struct pin *pin)
 	}
 }
 
+/* Its blocks are no longer the file's: what the operation does not take (NULL: anything) is for pin_detach(). */
+static void
+cut_locked(struct inode *i, struct pin *pin, const struct layout_op *op)
+{
+	pin->cut = true;
+	if (!op || !covers_pin(op, pin))
+		__atomic_store_n(&pin_table(i)->loose, true, __ATOMIC_RELEASE);
+}
+
 /* The operation runs: pins that are in it lose their blocks to it. */
 static void
 cut_pin(void *arg, struct pin *pin)
@@ -137,7 +146,7 @@ cut_pin(void *arg, struct pin *pin)
 	const struct layout_op *op = arg;
 
 	if (overlaps_pin(op, pin) && ((pin_longterm(pin) && pin->leased) || covers_pin(op, pin)))
-		pin->cut = true;
+		cut_locked(op->inode, pin, op);
 }
 
 /* ---- breaking and revoking -------------------------------------------------------------------- */
@@ -175,7 +184,7 @@ revoke_locked(struct lease_table *t, struct lease *l, const struct layout_op *op
 	lease_move_locked(t, l, LEASE_REVOKED);
 	cds_list_for_each_entry(pin, &l->file->pins, file_link)
 		if (pin_longterm(pin) && overlaps_pin(&range, pin))
-			pin->cut = true;
+			cut_locked(t->inode, pin, NULL);
 	lease_event_add_locked(l, LEASE_EVENT_REVOKED, op);
 }
 
@@ -411,7 +420,10 @@ proceed(struct layout_op *op, int r)
 		if (look)
 			rwl_unlock(&i->layout_lock);
 	} while (r == NEED_PROCESS);
+	if (r == 0)
+		pin_detach(i, op->start, op->end);
 	if (r < 0) {
+		pin_detach(i, 0, 0);
 		lease_timer_stop(t);
 		inode_put(i);
 	}
@@ -462,6 +474,7 @@ layout_end(struct layout_op *op)
 	mtx_lock(&t->lock);
 	leave_locked(t, op);
 	mtx_unlock(&t->lock);
+	pin_detach(i, 0, 0);
 	inode_put(i);
 }
 
@@ -529,11 +542,13 @@ fail_ops_locked(struct lease_table *t, struct lease *l)
 	restore_locked(t, l, NULL);
 }
 
-/* Those that make operations fail come first: nobody is revoked for an operation that fails. */
-static void
+/* Those that make operations fail come first: nobody is revoked for an operation that fails. True: a lease was
+ * revoked that no operation waits for any more. */
+static bool
 expire_locked(struct lease_table *t, int64_t now)
 {
 	struct lease *l, *next;
+	bool alone = false;
 
 	cds_list_for_each_entry_safe(l, next, &t->breaking, breaking_link)
 		if (l->deadline_ns <= now && l->params.on_deadline == LEASE_DEADLINE_FAIL)
@@ -541,13 +556,17 @@ expire_locked(struct lease_table *t, int64_t now)
 	cds_list_for_each_entry_safe(l, next, &t->breaking, breaking_link) {
 		if (l->deadline_ns > now)
 			continue;
-		if (!l->unattended && !awaited_locked(t, l, NULL)) {
-			restore_locked(t, l, NULL);
-			continue;
+		if (!awaited_locked(t, l, NULL)) {
+			if (!l->unattended) {
+				restore_locked(t, l, NULL);
+				continue;
+			}
+			alone = true;
 		}
 		revoke_locked(t, l, NULL);
 		layout_lease_gone_locked(t, l);
 	}
+	return alone;
 }
 
 void
@@ -555,13 +574,14 @@ layout_timer(struct parked *p, enum park_reason why)
 {
 	struct lease_table *t = caa_container_of(p, struct lease_table, timer);
 	struct inode *i = t->inode;
+	bool alone = false;
 	struct lease *l;
 
 	rwl_rdlock(&i->layout_lock);
 	mtx_lock(&t->lock);
 	t->timed = false;
 	if (why == PARK_DEADLINE) {
-		expire_locked(t, park_now());
+		alone = expire_locked(t, park_now());
 		cds_list_for_each_entry(l, &t->breaking, breaking_link)
 			if (l->deadline_ns != PARK_FOREVER) {
 				start_timer_locked(t, l->deadline_ns);
@@ -570,6 +590,8 @@ layout_timer(struct parked *p, enum park_reason why)
 	}
 	mtx_unlock(&t->lock);
 	rwl_unlock(&i->layout_lock);
+	if (alone)
+		pin_detach(i, 0, 0);
 	inode_put(i); /* what was parked; start_timer_locked() took another one */
 }
 

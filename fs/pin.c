@@ -631,6 +631,7 @@ pin_remove(struct file *f, uint64_t id)
 	if (!pin)
 		return -ENOENT;
 	pin_settle(i);
+	pin_detach(i, 0, 0);
 	return 0;
 }
 
@@ -651,6 +652,7 @@ pin_drop_all(struct file *f)
 		rwl_unlock(&i->layout_lock);
 	} while (more);
 	pin_settle(i);
+	pin_detach(i, 0, 0);
 }
 
 /* ---- looking --------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The inside of pins, for pin.c, pin_prepare.c, quarantine.c, bounce.c, unshare.c and writeback.c. */
+/* The inside of pins, for pin.c, pin_prepare.c, quarantine.c, bounce.c, revoke.c, unshare.c and writeback.c. */
 #ifndef PINFS_FS_PIN_I_H
 #define PINFS_FS_PIN_I_H
 
@@ -11,6 +11,8 @@
 /* Its holder (FS_PINNED_HOLDER) went without unpinning: when the last pin is gone the file goes back to what is
  * durable. */
 #define LIVE_REVERT 0x40u
+/* A pin that is not cut has it. Only while revoke.c is at it. */
+#define LIVE_STAYS 0x20u
 
 /* A run of blocks that a pin fixed: they were the content of the file from fblk
  * on when it was taken. If the live map still has them there, the pin is counted in the extent;
@@ -82,6 +84,7 @@ struct pin_table {
 	struct cds_list_head tracks;   /* struct track; of all pins */
 	uint64_t ntracks;              /* atomic */
 	bool scanning;                 /* P: the tracker's lock */
+	bool loose;                    /* atomic; pins that are cut may have blocks in the file: pin_detach() */
 
 	uint64_t npins, nwpins;        /* atomic; pins, and how many of them for writing */
 	uint64_t nwait;                /* atomic; with COUNT_WAIT */
@@ -199,6 +202,12 @@ void quarantine_clear(struct pin_table *pt);
 /* How many of the n blocks, whose content is at fblk, the durable map names (*durable) or does not.
  * Layout lock shared. If it can't be read, all of them. */
 uint64_t pin_durable_run(struct inode *i, fblk_t fblk, pblk_t pblk, uint64_t n, bool *durable);
+
+/* revoke.c */
+
+/* The blocks of pins that are cut leave the file, but for those in [keep, keep_end), and the file gets copies. What can't be
+ * done now (others have them pinned, too) is left for later calls. No lock may be held. */
+void pin_detach(struct inode *i, fblk_t keep, fblk_t keep_end);
 
 /* unshare.c */
 

@@ -135,7 +135,8 @@ truncate -s 4096 "$f"
 equals "size" "$(stat -c %s "$f")" 4096
 ok fill 0 65536 B
 truncate -s 65536 "$f"
-equals "inside" "$(bytes 0 4)" BBBB
+# Its lease was revoked for the truncate, so the mapping is out of the file as a whole.
+equals "inside" "$(bytes 0 4)" AAAA
 equals "cut off, grown again" "$(bytes 4096 4)" "...."
 fallocate -p -o 0 -l 4096 "$f"
 ok fill 0 4096 C

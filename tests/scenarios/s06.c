@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* After the revocation the holder goes on storing, while other files fill the pool; then every byte of every file of the
- * mount is looked at. */
+ * mount is looked at. The file is truncated to half: what the holder has of the other half is no longer the file's, either. */
 #include "tests/scenarios/scenario.h"
 
 #define NBLOCKS 128u
@@ -21,7 +21,7 @@ main(int argc, char **argv)
 	m = map_range(fd, 0, (uint64_t)NBLOCKS * BLOCK, PINFS_MAP_WRITE, 0);
 	dma = pinfs_addr(m);
 	begin = now_ms();
-	truncater_start(&tr, "held", 0);
+	truncater_start(&tr, "held", (off_t)NBLOCKS / 2 * BLOCK);
 	r = truncater_end(&tr);
 	begin = now_ms() - begin;
 	must(r == 0, "truncate: %s", strerror(r));
