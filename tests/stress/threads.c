@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* threads [--dir D] [--seed N] [--seconds N] [--rounds N] [--threads N]: many threads at once on fs/, without FUSE.
+/* threads [--dir D] [--seed N] [--seconds N] [--rounds N] [--threads N]: many threads at once on fs/.
  *
  * A round: each thread does random operations of three sorts (threads_areas.c: what it alone changes, in files of
  * its own and beside the others in one that all share; threads_common.c: files that all change, with pins and leases that
  * stay, and names), and dies at the first thing that must not be. Then all is released and nothing may be left of it: pins, leases,
- * waits, quarantine, reserved blocks. The pool is unmounted, or abandoned after a sync as in a crash, checked, mounted
+ * waits, quarantine, reserved blocks, blocks that are in use by nobody. The pool is unmounted, or abandoned after a sync as in a crash, checked, mounted
  * again and compared; all is deleted, and as many blocks must be free as at first.
  *
  * The seed decides what each thread does, but not when: a failure may need more rounds than one to come again.
@@ -216,7 +216,8 @@ all_quiet(void)
 	alloc_stats(pool_alloc(fs_pool(test.fs)), &st);
 	fs_counters(test.fs, &c);
 	if (c.pins || c.pinned_blocks || c.leases || c.parked || c.dirty_inodes || st.quarantined || st.reserved)
-		die("left: %llu pins of %llu blocks, %llu leases, %llu waits, %llu dirty inodes, %llu blocks in quarantine, %llu reserved",
+		die("left: %llu pins of %llu blocks, %llu leases, %llu waits, %llu dirty inodes, %llu blocks in quarantine, "
+		    "%llu reserved",
 		    (unsigned long long)c.pins, (unsigned long long)c.pinned_blocks, (unsigned long long)c.leases,
 		    (unsigned long long)c.parked, (unsigned long long)c.dirty_inodes, (unsigned long long)st.quarantined,
 		    (unsigned long long)st.reserved);
@@ -349,7 +350,7 @@ round_of(unsigned number, unsigned ms)
 	const struct timespec pause = { ms / 1000, (long)(ms % 1000) * 1000000 };
 	struct stat st = { .st_size = (off_t)test.threads * REGION * RECORD_SIZE };
 	struct inode *root, *dir;
-	uint64_t before;
+	uint64_t before, after;
 	struct file *f;
 
 	mount_pool();
@@ -378,13 +379,15 @@ round_of(unsigned number, unsigned ms)
 	test.stop = true;
 	for (unsigned t = 0; t < test.threads; t++)
 		pthread_join(test.worker[t].thread, NULL);
-	all_quiet();
+	after = all_quiet();
 	if (number % 2)
 		must(fs_umount(test.fs), "unmount");
 	else
 		fs_abandon(test.fs);
 	check();
 	mount_pool();
+	if (all_quiet() != after) /* which counts what is free by what is in use */
+		die("%llu blocks were free, not as many as after a mount", (unsigned long long)after);
 	for (unsigned t = 0; t < test.threads; t++)
 		compare(&test.worker[t]);
 	must(inode_get(test.fs, INO_ROOT, &root), "the root directory");
