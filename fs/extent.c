@@ -566,7 +566,7 @@ extent_replace(struct txn *t, struct inode *i, fblk_t fblk, pblk_t pblk, uint64_
 		extent_forget_csum(i->fs, pblk, len);
 	txn_add_data_blocks(t, (shared ? 0 : (int64_t)(mapped_new - pl.kept)) - (int64_t)rel.blocks);
 	mtx_lock(&i->attr_lock);
-	i->durable_blocks += mapped_new - pl.mapped;
+	__atomic_store_n(&i->durable_blocks, i->durable_blocks + mapped_new - pl.mapped, __ATOMIC_RELAXED);
 	mtx_unlock(&i->attr_lock);
 out:
 	plan_free(&pl);

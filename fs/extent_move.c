@@ -199,7 +199,7 @@ static void
 add_blocks(struct inode *i, uint64_t n)
 {
 	mtx_lock(&i->attr_lock);
-	i->durable_blocks += n;
+	__atomic_store_n(&i->durable_blocks, i->durable_blocks + n, __ATOMIC_RELAXED);
 	mtx_unlock(&i->attr_lock);
 }
 

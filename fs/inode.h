@@ -69,7 +69,7 @@ struct inode {
 	struct inode_attr attr;    /* P: attr_lock */
 	uint64_t size;             /* P: changed under io_lock exclusive + attr_lock; read under either */
 	uint64_t durable_size;     /* P: layout_lock exclusive + attr_lock */
-	uint64_t durable_blocks;   /* P: like durable_size; blocks that extents name */
+	uint64_t durable_blocks;   /* P: like durable_size, or atomically for a guess; blocks that extents name */
 	bool attr_dirty;           /* P: attr_lock; attr differs from the item in the tree */
 
 	struct live_map live;      /* P: layout_lock */

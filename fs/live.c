@@ -129,6 +129,13 @@ add_dirty(struct live_map *m, uint64_t n)
 		__atomic_fetch_add(m->dirty_total, n, __ATOMIC_RELAXED);
 }
 
+/* Whoever only wants to guess reads it without the lock. */
+static void
+set_blocks(struct live_map *m, uint64_t n)
+{
+	__atomic_store_n(&m->blocks, n, __ATOMIC_RELAXED);
+}
+
 /* Make e, which is in the tree, cover [fblk, fblk+len) of the same run of blocks. */
 static void
 resize(struct live_map *m, struct live_extent *e, fblk_t fblk, uint64_t len)
@@ -137,7 +144,7 @@ resize(struct live_map *m, struct live_extent *e, fblk_t fblk, uint64_t len)
 
 	if (e->kind != LIVE_HOLE) {
 		e->pblk += fblk - e->fblk;
-		m->blocks += len - e->len;
+		set_blocks(m, m->blocks + len - e->len);
 	}
 	e->fblk = fblk;
 	e->len = len;
@@ -152,7 +159,7 @@ insert(struct live_map *m, struct live_extent *e)
 	if (m->extents_total)
 		__atomic_fetch_add(m->extents_total, 1, __ATOMIC_RELAXED);
 	if (e->kind != LIVE_HOLE)
-		m->blocks += e->len;
+		set_blocks(m, m->blocks + e->len);
 	add_dirty(m, dirty_weight(e));
 }
 
@@ -164,7 +171,7 @@ detach(struct live_map *m, struct live_extent *e)
 	if (m->extents_total)
 		__atomic_fetch_sub(m->extents_total, 1, __ATOMIC_RELAXED);
 	if (e->kind != LIVE_HOLE)
-		m->blocks -= e->len;
+		set_blocks(m, m->blocks - e->len);
 	add_dirty(m, -dirty_weight(e));
 	RB_REMOVE(live_tree, &m->tree, e);
 }

@@ -62,7 +62,7 @@ RB_PROTOTYPE(live_tree, live_extent, link, live_cmp)
 struct live_map {
 	struct live_tree tree;
 	uint64_t extents;
-	uint64_t blocks;       /* blocks that extents with a block hold */
+	uint64_t blocks;       /* blocks that extents with a block hold; may be read atomically without the lock */
 	/* Dirty extents: those of data count once for each EXTENT_CSUM_BLOCKS_MAX blocks
 	 * begun, because that many items their writeback inserts. */
 	uint64_t dirty_extents;
