@@ -492,12 +492,14 @@ do_pin(const struct call *c)
 	for (uint32_t k = 0; k < o->nranges; k++)
 		o->ranges[k] = (struct pinfs_pin_range){ r[k].off, r[k].len,
 			r[k].pool_off == UINT64_MAX ? PINFS_POOL_OFF_HOLE : r[k].pool_off, r[k].ext_len };
-	if (!writes) {
+	if (!writes && !inode_write_pinned(c->inode)) {
+		/* nobody stores behind the kernel's back */
 		ioctl_reply_struct(c, o, c->in_size);
 		return 0;
 	}
 	/* for the stores to come, which nobody will see */
-	front_took_privileges(c->front, c->req, c->inode);
+	if (writes)
+		front_took_privileges(c->front, c->req, c->inode);
 	d = ioctl_defer(c->req, o, min_of(c->in_size, c->out_size));
 	if (!d) {
 		pin_remove(c->file, o->id);
@@ -519,7 +521,7 @@ do_unpin(const struct call *c)
 	if (!c->file)
 		return -EISDIR;
 	err = pin_access_of(c->file, o.id);
-	if (err == PIN_READ) {
+	if (err == PIN_READ && !inode_write_pinned(c->inode)) {
 		/* nothing was stored behind the kernel's back */
 		err = pin_remove(c->file, o.id);
 		if (err == 0)
