@@ -16,6 +16,8 @@
 #include "fs/fuse/session.h"
 #include "fs/fuse/waiting.h"
 
+/* of <linux/fuse.h> 7.45; an opcode, not a macro, there */
+#define OPCODE_COPY_FILE_RANGE_64 53
 #ifndef FUSE_DIRECT_IO_ALLOW_MMAP
 #define FUSE_DIRECT_IO_ALLOW_MMAP (1ULL << 36)
 #endif
@@ -104,7 +106,7 @@ void front_reply_inode(fuse_req_t req, int err, struct inode *i);
 bool front_big(const struct inode *i);
 
 /* Content was changed, and the kernel leaves it to us what that takes away: setuid, setgid, capabilities. */
-void front_took_privileges(struct front *fr, fuse_req_t req, struct inode *i);
+void front_took_privileges(struct front *fr, uid_t uid, struct inode *i);
 
 /* ops_*.c fill in their part of the table. */
 /* fsync of a file, through an open one or NULL, or of a part of it (fs_fsync_range), and the reply. Big ones are long
@@ -129,6 +131,7 @@ void request_poll(struct front *fr, const struct request *r);
 void request_release(struct front *fr, const struct request *r);
 void request_read(struct front *fr, const struct request *r);
 void request_write(struct front *fr, const struct request *r);
+void request_copy_range(struct front *fr, const struct request *r);
 /* Payload already lies in blocks run..run+nblocks, taken from the pool by the caller. */
 void request_write_blocks(struct front *fr, const struct request *r, pblk_t run, uint64_t nblocks);
 

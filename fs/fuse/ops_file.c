@@ -178,12 +178,12 @@ write_takes(struct front *fr, const struct request *r, struct inode *i)
 }
 
 void
-front_took_privileges(struct front *fr, fuse_req_t req, struct inode *i)
+front_took_privileges(struct front *fr, uid_t uid, struct inode *i)
 {
 	uint32_t mode = mode_of(i);
 
 	inode_drop_capability(i);
-	if (fuse_req_ctx(req)->uid != 0 && (mode & (S_ISUID | S_ISGID)))
+	if (uid != 0 && (mode & (S_ISUID | S_ISGID)))
 		inode_kill_suidgid(i);
 	mode_changed(fr, i, mode);
 }
@@ -594,7 +594,7 @@ fallocate_now(const struct falloc *a)
 		session_long_request();
 	r = fs_fallocate(a->file, a->mode, a->off, a->len);
 	if (r == 0)
-		front_took_privileges(front_of(a->req), a->req, a->file->inode);
+		front_took_privileges(front_of(a->req), fuse_req_ctx(a->req)->uid, a->file->inode);
 	return r;
 }
 
@@ -653,25 +653,36 @@ op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file
 		fuse_reply_lseek(req, r);
 }
 
-static void
-op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out,
-    off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
+/* Linux 6.18 asks by a number of its own, with 64 bits for the answer. If two processes are the first to be told that there is no
+ * such request, it concludes that there is neither (fuse_copy_file_range()), and copies through its page cache from then on: so
+ * both are served. */
+void
+request_copy_range(struct front *fr, const struct request *r)
 {
-	ssize_t n = -EINVAL;
+	const struct fuse_copy_file_range_in *in = r->body;
+	struct fuse_write_out out32 = { 0 };
+	struct file *to;
+	uint64_t out64;
+	ssize_t n;
 
-	(void)ino_in;
-	(void)ino_out;
-	if (flags == 0 && off_in >= 0 && off_out >= 0) {
-		session_long_request();
-		n = fs_copy_range(front_file(fi_in), (uint64_t)off_in, front_file(fi_out), (uint64_t)off_out,
-		    min_of(len, COPY_BYTES_MAX));
-		if (n > 0)
-			front_took_privileges(front_of(req), req, front_file(fi_out)->inode);
+	if (r->len < sizeof(*in) || in->flags || in->off_in > INT64_MAX || in->off_out > INT64_MAX) {
+		front_reply_error(fr, r, -EINVAL);
+		return;
 	}
-	if (n < 0)
-		front_reply(req, (int)n);
-	else
-		fuse_reply_write(req, (size_t)n);
+	to = front_file_of(in->fh_out);
+	session_long_request();
+	n = fs_copy_range(front_file_of(in->fh_in), in->off_in, to, in->off_out, min_of(in->len, COPY_BYTES_MAX));
+	if (n > 0)
+		front_took_privileges(fr, r->head->uid, to->inode);
+	if (n < 0) {
+		front_reply_error(fr, r, (int)n);
+	} else if (r->head->opcode == FUSE_COPY_FILE_RANGE) {
+		out32.size = (uint32_t)n;
+		front_reply_data(fr, r, &out32, sizeof(out32));
+	} else {
+		out64 = (uint64_t)n;
+		front_reply_data(fr, r, &out64, sizeof(out64));
+	}
 }
 
 void
@@ -681,5 +692,4 @@ ops_file_fill(struct fuse_lowlevel_ops *ops)
 	ops->fsyncdir = op_fsyncdir;
 	ops->fallocate = op_fallocate;
 	ops->lseek = op_lseek;
-	ops->copy_file_range = op_copy_file_range;
 }

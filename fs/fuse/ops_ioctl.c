@@ -499,7 +499,7 @@ do_pin(const struct call *c)
 	}
 	/* for the stores to come, which nobody will see */
 	if (writes)
-		front_took_privileges(c->front, c->req, c->inode);
+		front_took_privileges(c->front, fuse_req_ctx(c->req)->uid, c->inode);
 	d = ioctl_defer(c->req, o, min_of(c->in_size, c->out_size));
 	if (!d) {
 		pin_remove(c->file, o->id);

@@ -115,9 +115,9 @@ execute(struct operation *o)
 		return r;
 	}
 	end_asked(o);
-	front_took_privileges(fr, o->call.req, o->to.file->inode);
+	front_took_privileges(fr, fuse_req_ctx(o->call.req)->uid, o->to.file->inode);
 	if (o->from_changes) {
-		front_took_privileges(fr, o->call.req, o->from.file->inode);
+		front_took_privileges(fr, fuse_req_ctx(o->call.req)->uid, o->from.file->inode);
 		drop(fr, &o->from, NULL, NULL);
 	}
 	drop(fr, &o->to, ioctl_reply_deferred, d);

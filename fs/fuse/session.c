@@ -187,6 +187,8 @@ static void (*const raw_requests[])(struct front *fr, const struct request *r) =
 	[FUSE_POLL] = request_poll,
 	[FUSE_RELEASE] = request_release,
 	[FUSE_READ] = request_read,
+	[FUSE_COPY_FILE_RANGE] = request_copy_range,
+	[OPCODE_COPY_FILE_RANGE_64] = request_copy_range,
 };
 #define RAW_REQUESTS (sizeof(raw_requests) / sizeof(raw_requests[0]))
 
