@@ -15,9 +15,9 @@
  * have left behind, and for a last block with bytes behind the end of the file. Preallocated
  * blocks are never shared, because they are stored to in place: they become holes.
  *
- * With a dax file on either side nothing is shared: its blocks are stored to without a word to anybody, or will be. Then
- * all of it, holes too, becomes live in the destination, and its durable map stays what it is until the next writeback, as
- * after a write.
+ * With a dax file on either side nothing is shared: its blocks are stored to without a word to anybody, or
+ * will be. Then all of it, holes too, becomes live in the destination, and its durable map stays what it is until
+ * the next writeback, as after a write.
  *
  * All that can fail for want of space comes before the first change, and all of both durable maps
  * that will be met is read before it, so damage of the medium is found while nothing is changed.
