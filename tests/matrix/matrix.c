@@ -6,13 +6,14 @@
  *
  * For each cell a process, the holder, makes a file of eight blocks, a letter each, pins and leases it as the state
  * says, maps it, and stores to it. Then somebody else does the operation: another process, or a thread of the
- * holder's. What is looked at: whether it waited, and for what; what it returned; then what the files hold, and of each block of
- * the holder's whether it still is the file's (what one stores the other sees) or has left it (keeps what it held; what is stored to it
- * is found nowhere). When the holder is gone, nothing may be left of him: no pin, lease, quarantined block, parked request.
+ * holder's. What is looked at: whether it waited, and for what; what it returned; then what the files hold, and of
+ * each block of the holder's whether it still is the file's (what one stores the other sees) or has left it (keeps
+ * what it held; what is stored to it is found nowhere). When the holder is gone, nothing may be left of him: no
+ * pin, lease, quarantined block, parked request.
  *
- * REVOKED needs a mount with lease_break=cut, where a lease is taken away without waiting, the others one that waits for long (matrix.sh):
- * cells that are for the other one are skipped. Nothing is decided by a time but that who waits for a transient pin does not
- * return before TRANSIENT_MS.
+ * REVOKED needs a mount with lease_break=cut, where a lease is taken away without waiting, the others one that waits
+ * for long (matrix.sh): cells that are for the other one are skipped. Nothing is decided by a time but that who waits
+ * for a transient pin does not return before TRANSIENT_MS.
  */
 #include <linux/falloc.h>
 #include <pthread.h>
@@ -29,11 +30,13 @@
 #define LEN ((uint64_t)NBLOCKS * BLOCK)
 #define FIRST "abcdefgh"
 #define OTHER_FIRST "qrstuvwx"
-/* What layout operations are about: blocks 2 to 5, or as many as are put in or taken out at block 2; truncate keeps 4. */
+/* What layout operations are about: blocks 2 to 5; SHIFT blocks put in or taken out at block 2; truncate keeps KEEP. */
 #define AT 2u
 #define COUNT 4u
 #define SHIFT 2u
 #define KEEP 4u
+/* The block that the holder stores to before. */
+#define STORED 5u
 
 #define FILE_NAME "file"
 #define OTHER_NAME "other"
@@ -68,7 +71,8 @@ static const struct outcome {
 	const char *word, *meaning;
 } outcomes[] = {
 	{ '.', "at once", "It waits for nobody." },
-	{ 'm', "moves", "It waits for the pin, for transient_ms at most; then the file gets a copy of the pinned blocks." },
+	{ 'm', "moves",
+		"It waits for the pin, for transient_ms at most; then the file gets a copy of the pinned blocks." },
 	{ 'l', "waits", "It breaks the lease, and goes on when the holder lets go or the deadline has passed." },
 	{ 'T', "ETXTBSY", "It fails." },
 	{ 'B', "EBUSY", "It fails: it would wait for itself." },
@@ -222,6 +226,12 @@ write_block(int fd, unsigned block, int letter)
 }
 
 static int
+allocate(int fd, int mode)
+{
+	return result(fallocate(fd, mode, AT * BLOCK, COUNT * BLOCK) == 0);
+}
+
+static int
 shift(int fd, unsigned long request)
 {
 	struct pinfs_range r = { .size = sizeof(r), .off = AT * BLOCK, .len = SHIFT * BLOCK };
@@ -245,7 +255,12 @@ static int
 exchange(int fd, int other)
 {
 	struct pinfs_offer o = { .size = sizeof(o) };
-	struct pinfs_exchange x = { .size = sizeof(x), .off = AT * BLOCK, .other_off = AT * BLOCK, .len = COUNT * BLOCK };
+	struct pinfs_exchange x = {
+		.size = sizeof(x),
+		.off = AT * BLOCK,
+		.other_off = AT * BLOCK,
+		.len = COUNT * BLOCK,
+	};
 
 	if (ioctl(other, PINFS_IOC_OFFER, &o) < 0)
 		return errno;
@@ -282,8 +297,8 @@ operate_on(const struct cell *c, int fd, int other, int copy)
 	case OP_FSYNC:
 	case OP_UNPIN: return result(fsync(fd) == 0);
 	case OP_TRUNCATE: return result(ftruncate(fd, KEEP * BLOCK) == 0);
-	case OP_PUNCH: return result(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, AT * BLOCK, COUNT * BLOCK) == 0);
-	case OP_ZERO: return result(fallocate(fd, FALLOC_FL_ZERO_RANGE, AT * BLOCK, COUNT * BLOCK) == 0);
+	case OP_PUNCH: return allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+	case OP_ZERO: return allocate(fd, FALLOC_FL_ZERO_RANGE);
 	case OP_COLLAPSE: return shift(fd, PINFS_IOC_COLLAPSE);
 	case OP_INSERT: return shift(fd, PINFS_IOC_INSERT);
 	case OP_EXCHANGE: return exchange(fd, other);
@@ -370,10 +385,10 @@ apply(struct cell *c, struct names *n)
 		break;
 	case OP_EXCHANGE:
 		memcpy(n->other + AT, was + AT, COUNT);
-		memcpy(c->held + AT, OTHER_FIRST + AT, COUNT);
+		memcpy(c->held + AT, &OTHER_FIRST[AT], COUNT);
 		break;
 	case OP_CLONE_INTO:
-		memcpy(c->held + AT, OTHER_FIRST + AT, COUNT);
+		memcpy(c->held + AT, &OTHER_FIRST[AT], COUNT);
 		break;
 	case OP_CLONE_FROM:
 	case OP_COPY_FROM:
@@ -414,7 +429,7 @@ check_mapping(struct cell *c, bool done, const char *was)
 			must(write_block(c->fd, (unsigned)at, '0' + (int)b) == 0, "write");
 		if (at >= 0) {
 			c->held[at] = (char)('0' + b);
-			must(letter_of(mapped(c, b)) == '0' + (int)b, "the holder's block %u does not show what was written", b);
+			must(letter_of(mapped(c, b)) == '0' + (int)b, "the holder's block %u shows no write", b);
 		}
 	}
 }
@@ -476,10 +491,10 @@ set_up(struct cell *c)
 	if (c->state == REVOKED)
 		revoke_lease(c);
 	if (c->map && c->state != READ_PIN)
-		memset(mapped(c, AT + COUNT - 1), 'S', BLOCK);
+		memset(mapped(c, STORED), 'S', BLOCK);
 	c->look = open_in(FILE_NAME, O_RDONLY);
 	if (c->map && c->state != READ_PIN && c->state != REVOKED)
-		c->held[AT + COUNT - 1] = 'S';
+		c->held[STORED] = 'S';
 }
 
 static void
@@ -492,7 +507,7 @@ let_go(struct cell *c)
 	c->exclusive = 0;
 }
 
-/* The lease is being broken: the operation waits and has done nothing yet; what the holder stores now is still the file's. */
+/* The lease is being broken: the operation waits and has done nothing yet; what the holder stores now is the file's. */
 static void
 give_way(struct cell *c, const struct pinfs_event *ev)
 {
@@ -564,11 +579,9 @@ play(void *arg)
 	got = finish(c);
 	must(got == want, "the outcome is \"%s\", not \"%s\"", outcome_of(got)->word, outcome_of(want)->word);
 	done = got != 'B' && got != 'T';
+	strcpy(was, c->held);
 	if (c->state == REVOKED)
-		strcpy(was, FIRST);
-	else
-		strcpy(was, c->held);
-	was[AT + COUNT - 1] = c->state == REVOKED ? 'S' : was[AT + COUNT - 1];
+		was[STORED] = 'S'; /* the file does not know */
 	if (done)
 		apply(c, &n);
 	if (c->op == OP_FSYNC || c->op == OP_UNPIN)
@@ -598,9 +611,9 @@ nothing_left(int dir)
 		if (status_of(dir, pins) == 0 && status_of(dir, leases) == 0 && status_of(dir, parked) == 0 &&
 		    status_of(dir, quarantined_blocks) == 0)
 			return true;
-	printf("left: %llu pins, %llu leases, %llu parked, %llu quarantined\n", (unsigned long long)status_of(dir, pins),
-	    (unsigned long long)status_of(dir, leases), (unsigned long long)status_of(dir, parked),
-	    (unsigned long long)status_of(dir, quarantined_blocks));
+	printf("left: %llu pins, %llu leases, %llu parked, %llu quarantined\n",
+	    (unsigned long long)status_of(dir, pins), (unsigned long long)status_of(dir, leases),
+	    (unsigned long long)status_of(dir, parked), (unsigned long long)status_of(dir, quarantined_blocks));
 	return false;
 }
 
@@ -637,8 +650,12 @@ run_all(const char *only)
 
 	must(dir >= 0, "open %s", scenario_dir);
 	for (unsigned k = 0; k < OPS * STATES * KINDS * WHOS; k++) {
-		struct cell c = { .op = (enum op)(k / (STATES * KINDS * WHOS)), .state = (enum state)(k / (KINDS * WHOS) % STATES),
-			.kind = (enum kind)(k / WHOS % KINDS), .who = (enum who)(k % WHOS) };
+		struct cell c = {
+			.op = (enum op)(k / (STATES * KINDS * WHOS)),
+			.state = (enum state)(k / (KINDS * WHOS) % STATES),
+			.kind = (enum kind)(k / WHOS % KINDS),
+			.who = (enum who)(k % WHOS),
+		};
 		char name[100];
 		bool ok;
 
