@@ -16,8 +16,10 @@
 #include <string.h>
 
 #include "fs/acl.h"
+#include "fs/dax.h"
 #include "fs/fs_i.h"
 #include "fs/op.h"
+#include "fs/pin_i.h"
 #include "fs/xattr.h"
 
 #define SET_OWNER (FS_SET_UID | FS_SET_GID)
@@ -237,6 +239,17 @@ fs_getflags(struct fs *fs, struct inode *i, uint32_t *flags, uint32_t *projid)
 	return 0;
 }
 
+/* Has somebody a block of the file pinned? (Pins that were revoked have none.) Layout lock held. */
+static bool
+any_pinned(struct inode *i)
+{
+	struct live_extent *e = live_find(&i->live, 0);
+
+	while (e && !live_pinned(e))
+		e = live_next(&i->live, e);
+	return e;
+}
+
 static int
 check_flags_locked(struct inode *i, uint32_t flags, const struct fs_cred *c)
 {
@@ -249,7 +262,9 @@ check_flags_locked(struct inode *i, uint32_t flags, const struct fs_cred *c)
 		return -EPERM;
 	if (!(change & INODE_FL_DAX) || inode_is_dir(i))
 		return 0;
-	return inode_is_reg(i) ? 0 : -EINVAL;
+	if (!inode_is_reg(i))
+		return -EINVAL;
+	return any_pinned(i) ? -ETXTBSY : 0;
 }
 
 int
@@ -265,11 +280,13 @@ fs_setflags(struct fs *fs, struct inode *i, uint32_t flags, uint32_t projid, con
 	err = op_begin(&op, fs, 1, 0, 0);
 	if (err)
 		return err;
-	/* The io lock keeps a file that is empty from being written meanwhile. */
+	/* No write, and no pin, sees the dax attribute change. */
 	rwl_wrlock(&i->io_lock);
-	rwl_rdlock(&i->layout_lock);
+	rwl_wrlock(&i->layout_lock);
 	mtx_lock(&i->attr_lock);
 	err = check_flags_locked(i, flags, c);
+	if (!err && inode_is_reg(i) && !(flags & INODE_FL_DAX))
+		err = dax_forget(&op.t, i);
 	if (!err) {
 		old_flags = i->attr.flags;
 		old_projid = i->attr.projid;

@@ -3,7 +3,8 @@
  *
  * Where a store goes is decided block by block (segment_store): a live block
  * that no writeback has taken and the durable map does not name is stored to in
- * place, whether pinned or not; a preallocated one is too, and becomes data by that;
+ * place, whether pinned or not; so is a block of a dax file that is pinned (LIVE_DAX), which the durable map
+ * names; a preallocated one is stored to, too, and becomes data by that;
  * everything else is replaced by a fresh block that is complete before the live map
  * shows it. Holding the io lock exclusive keeps other writers and the start of a
  * writeback away, but not pins and not the end of a writeback: so what was
@@ -28,6 +29,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fs/dax.h"
 #include "pmem/log.h"
 
 /* ---- looking ------------------------------------------------------------- */
@@ -80,6 +82,8 @@ segment_store(const struct segment *s)
 {
 	if (s->live == NULL)
 		return s->kind == LIVE_UNWRITTEN ? STORE_FILL : STORE_FRESH;
+	if (s->live->flags & LIVE_DAX)
+		return STORE_IN_PLACE;
 	if (s->live->flags & (LIVE_TAKEN | LIVE_DURABLE))
 		return live_held(s->live) || (s->live->flags & LIVE_DURABLE) ? STORE_UNSHARE : STORE_FRESH;
 	switch (s->kind) {
@@ -178,6 +182,11 @@ content_retry(struct inode *i, int r, struct content_wait *w)
 {
 	if (r == CONTENT_UNSHARE)
 		return pin_unshare(i, w->fblk, w->len);
+	if (r == CONTENT_DAX) {
+		r = dax_prepare(i, w->fblk, w->len, w->write);
+		if (r == 0)
+			return 0;
+	}
 	if (r != -ENOSPC || w->reclaimed)
 		return r;
 	w->reclaimed = true;
@@ -315,7 +324,7 @@ one_block(struct inode *i, bool must, pblk_t *pblk)
 	return r;
 }
 
-#define NEED_BLOCK 2 /* beside CONTENT_UNSHARE */
+#define NEED_BLOCK 3 /* beside CONTENT_UNSHARE */
 
 /* One attempt at content_zero(), layout lock exclusive. *fresh: a block that may be used (it
  * is PBLK_NONE after that), or PBLK_NONE: NEED_BLOCK if one is needed. */

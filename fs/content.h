@@ -46,9 +46,11 @@ live_held(const struct live_extent *e)
 
 /* Why an operation under the io lock could not go on, for content_retry(). */
 #define CONTENT_UNSHARE 1 /* positive: no errno */
+#define CONTENT_DAX 2     /* dax_prepare() comes first */
 struct content_wait {
-	fblk_t fblk;     /* CONTENT_UNSHARE: which range */
+	fblk_t fblk;     /* which range */
 	uint64_t len;
+	bool write;      /* CONTENT_DAX: its holes, too */
 	bool reclaimed;  /* space was made once already */
 };
 int content_want_unshare(struct content_wait *w, fblk_t fblk, uint64_t len);

@@ -13,6 +13,14 @@
  * write after it takes the blocks out of that state. So truncating, punching and
  * preallocating need nothing special.
  *
+ * A pin fixes the durable blocks themselves: dax_prepare() makes the range consist of such as are stored to
+ * in place, and they are entered in the live map as LIVE_DAX, because that is where pins are counted. What is stored there, by
+ * whomever, is flushed by the next fsync (WB_FLUSH).
+ *
+ * The attribute can be turned on and off at any time but under a pin. Blocks with checksums that a dax inode
+ * has are replaced when they are written to; so are, by the usual writeback, blocks without, of an inode that is dax no
+ * longer: it is read under the io lock what the inode is.
+ *
  * The size in the inode's item moves with the blocks that are mapped, so that after a crash
  * no block lies behind the end of the file.
  */
@@ -24,9 +32,12 @@
 #include "fs/content.h"
 #include "fs/layout.h"
 #include "fs/pin_i.h"
+#include "fs/writeback_i.h"
 
 /* Bytes written in one transaction. */
 #define DAX_BYTES ((uint64_t)1 << 20)
+/* Blocks that are made fit for a pin in one transaction. */
+#define PREPARE_BLOCKS ((uint64_t)16384)
 
 struct dax_write {
 	struct inode *inode;
@@ -65,6 +76,24 @@ map_blocks(struct dax_write *dw, fblk_t fblk, pblk_t pblk, uint64_t n, uint64_t 
 	txn_note_data(t, pblk, n);
 	content_store_size(t, i, max_of(i->durable_size, end));
 	return 0;
+}
+
+/* Map filled blocks, if nothing is in the live map there. Takes the layout lock. */
+static int
+map_if_free(struct dax_write *dw, fblk_t fblk, pblk_t pblk, uint64_t n, uint64_t end, bool *mapped)
+{
+	struct inode *i = dw->inode;
+	struct live_extent *e;
+	int r = 0;
+
+	rwl_wrlock(&i->layout_lock);
+	e = live_find(&i->live, fblk);
+	if (e == NULL || e->fblk >= fblk + n) {
+		r = map_blocks(dw, fblk, pblk, n, end);
+		*mapped = r == 0;
+	}
+	rwl_unlock(&i->layout_lock);
+	return r;
 }
 
 /* Layout lock exclusive: what can be stored where it is. *how: STORE_IN_PLACE done; STORE_FRESH nothing
@@ -118,7 +147,6 @@ store_new(struct dax_write *dw, const struct segment *s)
 	struct inode *i = dw->inode;
 	struct pool *p = i->fs->pool;
 	size_t head = c->off & BLK_MASK, tail;
-	struct live_extent *e;
 	uint64_t got, n;
 	bool mapped = false;
 	pblk_t start;
@@ -137,14 +165,7 @@ store_new(struct dax_write *dw, const struct segment *s)
 		    (unsigned)(BLK_SIZE - tail));
 	if (r == 0) {
 		domain_copy(content_domain(i), to + head, c->src, n);
-		rwl_wrlock(&i->layout_lock);
-		/* a pin may have been quicker */
-		e = live_find(&i->live, s->fblk);
-		if (e == NULL || e->fblk >= s->fblk + got) {
-			r = map_blocks(dw, s->fblk, start, got, c->off + n);
-			mapped = r == 0;
-		}
-		rwl_unlock(&i->layout_lock);
+		r = map_if_free(dw, s->fblk, start, got, c->off + n, &mapped);
 	}
 	if (mapped)
 		write_advance(c, n);
@@ -165,6 +186,17 @@ store_live(struct dax_write *dw, const struct segment *s)
 	r = content_write_run(dw->inode, &part, &dw->wait);
 	write_advance(&dw->at, before - part.len);
 	return r;
+}
+
+/* What is stored in place is flushed by this transaction's commit. */
+static void
+wait_for_txn(struct dax_write *dw)
+{
+	struct inode *i = dw->inode;
+
+	mtx_lock(&i->attr_lock);
+	i->last_fsync_txn = txn_number(&dw->txn);
+	mtx_unlock(&i->attr_lock);
 }
 
 /* io lock exclusive held, within a transaction. */
@@ -190,10 +222,7 @@ write_chunk(struct dax_write *dw, bool kill_suidgid)
 	}
 	if (dw->at.off > start) {
 		content_changed(i, max_of(i->size, dw->at.off), kill_suidgid);
-		/* what was stored in place is flushed by this transaction's commit */
-		mtx_lock(&i->attr_lock);
-		i->last_fsync_txn = txn_number(&dw->txn);
-		mtx_unlock(&i->attr_lock);
+		wait_for_txn(dw);
 	}
 	return r;
 }
@@ -232,4 +261,91 @@ dax_write(struct file *f, const void *buf, uint64_t len, uint64_t off, bool kill
 			r = content_retry(i, r, &dw.wait);
 	} while (r == 0 && left > 0);
 	return dw.at.off > start ? (ssize_t)(dw.at.off - start) : r;
+}
+
+/* ---- pins -------------------------------------------------------------------- */
+
+bool
+dax_pinnable(const struct segment *s, bool write)
+{
+	if (s->kind != LIVE_DATA)
+		return !write;
+	return s->live != NULL ? (s->live->flags & LIVE_DAX) != 0 : (s->extent_flags & EXTENT_NOCSUM) != 0;
+}
+
+/* (The beginning of) s, durable or a hole, in fresh blocks, near goal; a preallocated one in its own. s->len becomes
+ * what was done. */
+static int
+convert(struct dax_write *dw, struct segment *s, pblk_t *goal)
+{
+	struct inode *i = dw->inode;
+	struct pool *p = i->fs->pool;
+	bool fresh = s->kind != LIVE_UNWRITTEN, mapped = false;
+	pblk_t start = s->pblk;
+	uint64_t n = s->len;
+	int r = 0;
+
+	if (fresh)
+		r = pool_alloc_data(p, *goal, s->len, ALLOC_HUGE, &start, &n);
+	if (r < 0)
+		return r;
+	for (uint64_t k = 0; k < n && r == 0; k++)
+		r = content_fill_rest(i, s->fblk + k, pool_block(p, start + k), 0, 0);
+	if (r == 0)
+		r = map_if_free(dw, s->fblk, start, n, 0, &mapped);
+	if (mapped) {
+		wait_for_txn(dw);
+		*goal = start + n;
+	} else if (fresh) {
+		pool_free_data(p, start, n);
+	}
+	s->len = n;
+	return r;
+}
+
+int
+dax_prepare(struct inode *i, fblk_t fblk, uint64_t len, bool write)
+{
+	const struct wb_want want = { .fblk = fblk, .end = fblk + len, .bounce = true };
+	struct dax_write dw = { .inode = i };
+	fblk_t end = fblk + len;
+	pblk_t goal = PBLK_NONE;
+	struct segment s;
+	uint64_t txn;
+	int r;
+
+	r = writeback_run(i, &want, &txn);
+	for (; r == 0 && fblk < end; fblk += s.len) {
+		r = txn_begin(i->fs->pool, &dw.txn, 0, 0);
+		if (r < 0)
+			break;
+		rwl_wrlock(&i->io_lock);
+		rwl_rdlock(&i->layout_lock);
+		r = segment_lookup(i, fblk, min_of(end - fblk, PREPARE_BLOCKS), &s);
+		rwl_unlock(&i->layout_lock);
+		/* what has become live again meanwhile is for the next attempt */
+		if (r == 0 && inode_is_dax(i) && s.live == NULL && !dax_pinnable(&s, write))
+			r = convert(&dw, &s, &goal);
+		rwl_unlock(&i->io_lock);
+		txn_end(&dw.txn);
+	}
+	return r;
+}
+
+int
+dax_forget(struct txn *t, struct inode *i)
+{
+	struct live_extent *e;
+	fblk_t at;
+	int r = 0;
+
+	for (at = 0; r == 0 && (e = live_find(&i->live, at)) != NULL;) {
+		at = live_end(e);
+		if (!(e->flags & LIVE_DAX))
+			continue;
+		if (e->flags & LIVE_DIRTY)
+			txn_note_data(t, e->pblk, e->len);
+		r = live_remove(&i->live, e->fblk, e->len, NULL, NULL);
+	}
+	return r;
 }

@@ -110,11 +110,18 @@ static int
 prepare_end(struct exchange *x, struct end *e, struct txn *t, uint64_t n)
 {
 	struct inode *i = e->inode;
+	int r;
 
 	x->wait_inode = i;
 	if (x->a.inode != x->b.inode && pin_quarantine_durable(i))
 		return -EAGAIN;
-	return relocate_prepare(&e->moved, t, i, first(e), first(e) + n, &x->wait);
+	r = relocate_prepare(&e->moved, t, i, first(e), first(e) + n, &x->wait);
+	/* A dax file's pinned blocks must not come to the other: they are cut loose, and copies written back first. */
+	if (r == 0 && x->a.inode != x->b.inode && inode_is_dax(i) && e->moved.ncopies > 0) {
+		relocate_cut(&e->moved);
+		return -EAGAIN;
+	}
+	return r;
 }
 
 static int
@@ -182,7 +189,7 @@ exchange_once(struct exchange *x)
 	r = txn_begin(p, &t, 2 * extent_split_credits(a) + 2 * extent_split_credits(b), 0);
 	if (r == 0) {
 		io_lock_both(a, b);
-		r = check_sizes(x);
+		r = inode_is_dax(a) == inode_is_dax(b) ? check_sizes(x) : -EINVAL;
 		if (r == 0) {
 			layout_lock_both(a, b);
 			r = exchange_locked(x, &t);

@@ -47,10 +47,11 @@ next_segment(struct inode *i, const struct prealloc *pa, fblk_t fblk, struct seg
 	return segment_lookup(i, fblk, end - fblk, s);
 }
 
+/* A block that can't become a preallocated one: a pin has it, or a dax file's durable map. */
 static bool
 is_held(const struct segment *s)
 {
-	return s->live && live_held(s->live);
+	return s->live && (live_held(s->live) || (s->live->flags & LIVE_DAX));
 }
 
 /* Does the segment need fresh blocks? */

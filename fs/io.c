@@ -340,7 +340,7 @@ unshare_first(struct inode *i, const struct write_cursor *c, struct content_wait
 		return 0;
 	rwl_rdlock(&i->layout_lock);
 	for (e = i->pins ? live_find(&i->live, fblk) : NULL; e && e->fblk < end; e = live_next(&i->live, e))
-		if (e->flags & LIVE_DURABLE) {
+		if ((e->flags & (LIVE_DURABLE | LIVE_DAX)) == LIVE_DURABLE) {
 			r = content_want_unshare(w, fblk, end - fblk);
 			break;
 		}

@@ -22,6 +22,9 @@
  *                   because it is pinned): immutable, until the durable side has moved away
  *   LIVE_TAINTED    its holder went away without unpinning, DMA may still be
  *                   in flight: never taken by reference, always bounced
+ *   LIVE_DAX        with LIVE_DURABLE: the block has no checksum, the inode is dax, and it is here because it
+ *                   is, or was, pinned: stored to in place. LIVE_DIRTY means that the next fsync has to
+ *                   flush it, and nothing else
  *
  * An extent with pins stays in the map, clean or dirty, until the last pin is gone. What pins want of
  * writeback is counted like the pins themselves, so nobody has to look for them.
@@ -42,6 +45,7 @@ enum live_kind { LIVE_HOLE, LIVE_UNWRITTEN, LIVE_DATA };
 #define LIVE_TAKEN 2u
 #define LIVE_DURABLE 4u
 #define LIVE_TAINTED 8u
+#define LIVE_DAX 0x10u
 
 struct live_extent {
 	RB_ENTRY(live_extent) link;

@@ -136,9 +136,11 @@ pin_each(struct inode *i, void (*fn)(void *arg, struct pin *pin), void *arg)
 /* What the caller asked for, rounded out to blocks. */
 struct request {
 	struct file *file;
+	const struct pin_params *params;
 	enum pin_class class;
 	enum pin_count count;
 	bool write, grow;
+	bool dax;          /* the inode is */
 	bool leased;       /* all ranges are, by the open file */
 	bool refused;      /* because of leases: not to be tried again */
 	struct pin_range *range;
@@ -179,8 +181,6 @@ check_request(const struct file *f, const struct pin_params *pp, const struct pi
 			return -EINVAL;
 	if (mode == O_WRONLY || (write && mode != O_RDWR))
 		return -EBADF;
-	if (pp->writeback == FS_PINNED_HOLDER && inode_is_dax(f->inode))
-		return -EINVAL;
 	if (pp->writeback == FS_PINNED_SKIP && !f->inode->fs->opt.allow_skip)
 		return -EPERM;
 	if (!write)
@@ -190,8 +190,9 @@ check_request(const struct file *f, const struct pin_params *pp, const struct pi
 	return err == 0 && (flags & INODE_FL_APPEND) ? -EPERM : err;
 }
 
+/* Nothing of a dax file is bounced, so there is nothing to say about it. */
 static enum pin_count
-how_counted(const struct fs_options *o, const struct pin_params *pp)
+how_counted(const struct fs_options *o, const struct pin_params *pp, bool dax)
 {
 	static const enum pin_count count[] = {
 		[FS_PINNED_BOUNCE] = COUNT_BOUNCE,
@@ -203,6 +204,8 @@ how_counted(const struct fs_options *o, const struct pin_params *pp)
 
 	if (pp->access == PIN_READ)
 		return COUNT_READ;
+	if (dax)
+		return COUNT_BOUNCE;
 	if (pp->writeback != FS_PINNED_DEFAULT)
 		return count[pp->writeback];
 	return count[pp->class == PIN_TRANSIENT ? o->pinned_transient : o->pinned_longterm];
@@ -411,7 +414,7 @@ count_everywhere(struct inode *i, const struct pin *pin, uint64_t reserved)
 				live_count(e, COUNT_READ, 1);
 				continue;
 			}
-			if (!live_bounced(e)) {
+			if (!live_bounced(e) && !(e->flags & LIVE_DAX)) {
 				bounce_join(pt, e->len, backed, need);
 				reserved -= need;
 			}
@@ -466,7 +469,7 @@ enter_pin(struct request *q, uint64_t *id)
 	r = check_leases(q);
 	if (r == 0)
 		r = check_holders(q);
-	if (r == 0 && q->write)
+	if (r == 0 && q->write && !q->dax)
 		r = reserve(q, &reserved);
 	if (r == 0) {
 		pin = make_pin(q);
@@ -496,7 +499,9 @@ try_pin(struct request *q, struct content_wait *w, uint64_t *id)
 
 	writeback_lock(i);
 	rwl_wrlock(&i->io_lock);
-	r = check_size(q, w);
+	q->dax = inode_is_dax(i);
+	q->count = how_counted(&i->fs->opt, q->params, q->dax);
+	r = q->dax && q->params->writeback == FS_PINNED_HOLDER ? -EINVAL : check_size(q, w);
 	if (r == 0)
 		r = pin_prepare_layout_lock(i, q->write, q->range, q->n, w);
 	if (r == 0) {
@@ -514,12 +519,35 @@ try_pin(struct request *q, struct content_wait *w, uint64_t *id)
 	return r;
 }
 
+/* Who flushes what he stores himself needs the blocks, and the size, to be durable before. */
+static int
+dax_settle(struct file *f, uint64_t id)
+{
+	struct inode *i = f->inode;
+	bool grown;
+	uint64_t txn;
+	int r = 0;
+
+	mtx_lock(&i->attr_lock);
+	grown = i->size != i->durable_size;
+	txn = i->last_fsync_txn;
+	mtx_unlock(&i->attr_lock);
+	if (grown)
+		r = writeback_inode(i, &txn);
+	if (r == 0)
+		r = txn_commit_wait(i->fs->pool, txn);
+	if (r < 0)
+		pin_remove(f, id);
+	return r;
+}
+
 int
 pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, unsigned n,
     const struct fs_cred *c, uint64_t *id)
 {
 	struct request q = {
 		.file = f,
+		.params = params,
 		.class = params->class,
 		.write = params->access == PIN_WRITE,
 		.grow = (params->flags & PIN_ALLOC) != 0,
@@ -535,7 +563,6 @@ pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, un
 	err = check_request(f, params, r, n);
 	if (err < 0)
 		return err;
-	q.count = how_counted(&i->fs->opt, params);
 	round_ranges(&q);
 	/* before any work is done for it; what counts is asked later */
 	err = check_leases(&q);
@@ -546,7 +573,7 @@ pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, un
 	do {
 		err = try_pin(&q, &w, id);
 		if (err == 0)
-			return 0;
+			return q.dax && q.write ? dax_settle(f, *id) : 0;
 		if (err == -EAGAIN && !q.refused)
 			err = 0;
 		else

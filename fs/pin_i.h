@@ -100,11 +100,11 @@ struct pin_table {
 	struct cds_list_head dead;     /* struct quarantined: to be freed by pin_settle() */
 };
 
-/* A block that writeback has to copy: DMA may store to it at any time. */
+/* A block that writeback has to copy: DMA may store to it at any time. (That of a dax file is durable as it is.) */
 static inline bool
 live_bounced(const struct live_extent *e)
 {
-	return e->wpins > 0 || (e->flags & LIVE_TAINTED);
+	return !(e->flags & LIVE_DAX) && (e->wpins > 0 || (e->flags & LIVE_TAINTED));
 }
 
 /* What is to be done about it: where pins differ, the first of FAIL, SKIP, WAIT, BOUNCE. (HOLDER is alone.) */
@@ -170,7 +170,7 @@ void fsync_pin_gone(struct pin_table *pt);
 
 /* Bring the ranges of a pin into a state in which it only has to be counted: with the writeback and
  * the io lock of the inode held. Returns with the layout lock exclusive held and all boundaries of
- * the ranges split if it returns 0. CONTENT_UNSHARE: w tells what for. -EAGAIN:
+ * the ranges split if it returns 0. CONTENT_UNSHARE, CONTENT_DAX: w tells what for. -EAGAIN:
  * other pins have changed meanwhile. */
 int pin_prepare_layout_lock(struct inode *i, bool write, const struct pin_range *r, unsigned n,
     struct content_wait *w);

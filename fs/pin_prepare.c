@@ -15,10 +15,14 @@
  * other files go on. At last the layout lock is taken exclusively and the fresh blocks
  * are entered: from then on nothing fails but for want of memory, and what has been entered by then
  * is just ordinary dirty data of the same content.
+ *
+ * A dax file has the durable blocks themselves pinned, for reading or writing (LIVE_DAX). They must be such as
+ * are stored to in place: what is not is dax_prepare()'s to change, with no lock held (CONTENT_DAX).
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/dax.h"
 #include "fs/layout.h"
 #include "fs/pin_i.h"
 #include "fs/refcount.h"
@@ -29,7 +33,7 @@
 enum piece_how {
 	PIECE_HOLE,    /* read pin: nothing to fix */
 	PIECE_STAY,    /* live block that can be pinned as it is */
-	PIECE_ENTER,   /* read pin: durable block, to be entered in the live map */
+	PIECE_ENTER,   /* read pin, or dax: durable block, to be entered in the live map */
 	PIECE_FILL,    /* live block that reads zero: clear it, then it can stay */
 	PIECE_FRESH,   /* needs a fresh block: content at src, or zero */
 };
@@ -51,7 +55,7 @@ struct fresh {
 
 struct prepare {
 	struct inode *inode;
-	bool write;
+	bool write, dax;
 	struct piece *piece;
 	size_t npieces, piece_space;
 	struct fresh *fresh;
@@ -150,6 +154,17 @@ plan_write(struct prepare *p, const struct segment *s, uint64_t *n, struct conte
 	return plan_live(p, s, n, e->kind == LIVE_DATA ? PIECE_STAY : PIECE_FILL);
 }
 
+/* CONTENT_DAX. */
+static int
+plan_dax(struct prepare *p, const struct segment *s, uint64_t n, fblk_t end, struct content_wait *w)
+{
+	if (!dax_pinnable(s, p->write) && !pool_readonly(p->inode->fs->pool) && !p->inode->fs->opt.readonly) {
+		*w = (struct content_wait){ s->fblk, end - s->fblk, p->write, w->reclaimed };
+		return CONTENT_DAX;
+	}
+	return add_piece(p, s, n, s->kind != LIVE_DATA ? PIECE_HOLE : s->live ? PIECE_STAY : PIECE_ENTER);
+}
+
 /* Layout lock shared. */
 static int
 plan_range(struct prepare *p, fblk_t fblk, fblk_t end, struct content_wait *w)
@@ -165,7 +180,10 @@ plan_range(struct prepare *p, fblk_t fblk, fblk_t end, struct content_wait *w)
 		if (r < 0)
 			return r;
 		n = s.len;
-		r = p->write ? plan_write(p, &s, &n, w) : plan_read(p, &s, &n);
+		if (p->dax)
+			r = plan_dax(p, &s, n, end, w);
+		else
+			r = p->write ? plan_write(p, &s, &n, w) : plan_read(p, &s, &n);
 		if (r != 0)
 			return r;
 	}
@@ -219,7 +237,7 @@ plan_make(struct prepare *p, const struct pin_range *r, unsigned n, struct conte
 	for (unsigned k = 0; k < n && err == 0; k++)
 		err = plan_range(p, r[k].off >> BLK_SHIFT, (r[k].off + r[k].len) >> BLK_SHIFT, w);
 	rwl_unlock(&p->inode->layout_lock);
-	if (err != 0 || !p->write)
+	if (err != 0 || !p->write || p->dax)
 		return err;
 	for (size_t k = 0; k < p->npieces; k = to) {
 		to = k + 1;
@@ -321,10 +339,10 @@ fill_all(struct prepare *p)
 
 /* ---- entering ------------------------------------------------------------------------------- */
 
-/* A read pin's range: what only the durable map has is entered in the live map. That is what
+/* A range of a read pin, or in a dax file: what only the durable map has is entered in the live map. That is what
  * the plan said, and what pins on other open files have let go of since. */
 static int
-enter_durable(struct inode *i, fblk_t fblk, fblk_t end)
+enter_durable(struct inode *i, fblk_t fblk, fblk_t end, bool dax)
 {
 	struct segment s;
 	int r = 0;
@@ -332,7 +350,8 @@ enter_durable(struct inode *i, fblk_t fblk, fblk_t end)
 	for (; fblk < end && r == 0; fblk += s.len) {
 		r = segment_lookup(i, fblk, end - fblk, &s);
 		if (r == 0 && !s.live && s.kind == LIVE_DATA)
-			r = live_set(&i->live, s.fblk, s.len, LIVE_DATA, s.pblk, LIVE_DURABLE, NULL, NULL);
+			r = live_set(&i->live, s.fblk, s.len, LIVE_DATA, s.pblk, LIVE_DURABLE |
+			    (dax && (s.extent_flags & EXTENT_NOCSUM) ? LIVE_DAX : 0), NULL, NULL);
 	}
 	return r;
 }
@@ -349,7 +368,7 @@ check_writable(struct inode *i, fblk_t fblk, fblk_t end)
 		r = segment_lookup(i, fblk, end - fblk, &s);
 		if (r < 0)
 			return r;
-		if (!s.live || s.kind != LIVE_DATA || (s.live->flags & LIVE_DURABLE))
+		if (!s.live || s.kind != LIVE_DATA || (s.live->flags & (LIVE_DURABLE | LIVE_DAX)) == LIVE_DURABLE)
 			return -EAGAIN;
 	}
 	return 0;
@@ -386,7 +405,10 @@ enter_all(struct prepare *p, const struct pin_range *range, unsigned n)
 	for (unsigned k = 0; k < n && r == 0; k++) {
 		fblk_t from = range[k].off >> BLK_SHIFT, to = (range[k].off + range[k].len) >> BLK_SHIFT;
 
-		r = p->write ? check_writable(i, from, to) : enter_durable(i, from, to);
+		if (!p->write || p->dax)
+			r = enter_durable(i, from, to, p->dax);
+		if (r == 0 && p->write)
+			r = check_writable(i, from, to);
 	}
 	/* When all are there: what is entered may join what was split before. */
 	for (unsigned k = 0; k < n && r == 0; k++) {
@@ -403,7 +425,7 @@ int
 pin_prepare_layout_lock(struct inode *i, bool write, const struct pin_range *range, unsigned n,
     struct content_wait *w)
 {
-	struct prepare p = { .inode = i, .write = write };
+	struct prepare p = { .inode = i, .write = write, .dax = inode_is_dax(i) };
 	int r;
 
 	r = plan_make(&p, range, n, w);

@@ -21,6 +21,10 @@
  *                               is sent late must not be another file's content, but the block is what
  *                               it was.)
  *
+ * A tainted block of a dax file that is still in the file (LIVE_DAX) stays its block: there is no other content to
+ * go back to, and who had it pinned was storing to this very file. It is held from then on, so whenever the
+ * file lets go of it, it is punched before anybody else gets it: late DMA reaches the file that was pinned, or none.
+ *
  * A block whose holder alone says what becomes durable (FS_PINNED_HOLDER), and who went without a word, leaves the file as soon
  * as nobody has it pinned: what is durable shows through again.
  *
@@ -128,6 +132,9 @@ quarantine_end(struct inode *i, struct quarantined *q)
 		bury(pt, q);
 		return;
 	}
+	/* the durable map frees it one day */
+	if (q->durable && q->tainted)
+		held_mark(p, q->pblk, q->len);
 	if (!q->durable)
 		alloc_release_quarantined(pool_alloc(p), q->pblk, q->len);
 	free(q);
@@ -384,6 +391,10 @@ live_release(struct inode *i, fblk_t at, uint64_t n, enum pin_count count, bool 
 	bounced = live_bounced(e);
 	if (!taint && e->wpins + e->rpins == 1)
 		taint = held_note(i->fs->pool, e->pblk, e->len) && count != COUNT_READ;
+	if (taint && (e->flags & LIVE_DAX)) {
+		held_mark(i->fs->pool, e->pblk, e->len);
+		taint = false;
+	}
 	live_count(e, count, -1);
 	if (taint)
 		live_change_flags(m, e, LIVE_TAINTED | (count == COUNT_HOLDER && gone ? LIVE_REVERT : 0u), 0);

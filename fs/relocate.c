@@ -67,7 +67,7 @@ layout_unlock_both(struct inode *a, struct inode *b)
 static bool
 needs_copy(const struct live_extent *e)
 {
-	return live_held(e) && e->kind == LIVE_DATA && (live_bounced(e) || (e->flags & LIVE_DIRTY));
+	return live_held(e) && e->kind == LIVE_DATA && (live_bounced(e) || (e->flags & (LIVE_DIRTY | LIVE_DAX)));
 }
 
 static int
@@ -124,7 +124,7 @@ copy_pinned(struct relocation *m, struct content_wait *w)
 	int r;
 
 	for (e = live_find(map, m->fblk); e && e->fblk < m->end; e = live_next(map, e))
-		if (e->flags & LIVE_DURABLE)
+		if ((e->flags & (LIVE_DURABLE | LIVE_DAX)) == LIVE_DURABLE)
 			return content_want_unshare(w, e->fblk, m->end - e->fblk);
 	for (at = m->fblk; (e = live_find(map, at)) != NULL && e->fblk < m->end; at = next) {
 		next = live_end(e); /* the copy may be in pieces, and then e is divided */

@@ -878,6 +878,12 @@ pin_track(struct file *f, uint64_t id, uint64_t off, uint64_t len, uint64_t addr
 	rwl_unlock(&i->layout_lock);
 	if (r < 0 || len == 0)
 		return r;
+	/* nothing of it is ever copied */
+	if (inode_is_dax(i)) {
+		free(asked);
+		*reason = EOPNOTSUPP;
+		return 0;
+	}
 	*reason = -ask(i, asked, tgid, &j);
 	free(asked);
 	if (!j)

@@ -9,6 +9,8 @@
  *   2. commit it, with no lock held
  *   3. the blocks belong to the live map alone: LIVE_DURABLE goes, they can be stored to
  *
+ * (Pinned blocks of a dax file, LIVE_DAX, are stored to where they are; this is not about them.)
+ *
  * Between 1 and 3 the blocks are in limbo: no map names them but the live one, and the committed
  * root reaches them. The table lists them as moves. A move counts as one more read pin, so that
  * they can't come loose; if the file is cut meanwhile, they go into quarantine with the
@@ -77,7 +79,7 @@ find_work(struct inode *i, fblk_t fblk, fblk_t end, struct pin_ext *x, uint64_t 
 	struct live_extent *e;
 
 	for (e = live_find(&i->live, fblk); e && e->fblk < end; e = live_next(&i->live, e)) {
-		if (!(e->flags & LIVE_DURABLE))
+		if (!(e->flags & LIVE_DURABLE) || (e->flags & LIVE_DAX))
 			continue;
 		x->fblk = max_of(e->fblk, fblk);
 		x->len = min_of(live_end(e), end) - x->fblk;
@@ -262,6 +264,8 @@ pin_share(struct inode *i, fblk_t fblk, uint64_t len)
 	if (!pt)
 		return 0;
 	for (e = live_find(&i->live, fblk); e && e->fblk < end; e = live_next(&i->live, e)) {
+		if (e->flags & LIVE_DAX) /* a clone copies these */
+			continue;
 		if (e->flags & LIVE_DURABLE)
 			return -EAGAIN;
 		if (e->flags & LIVE_BACKED)

@@ -21,6 +21,8 @@
  *   how       in the live map until apply   after success                 after failure
  *   HOLE      as it is                      leaves the live map           stays dirty
  *   UNWRITTEN LIVE_TAKEN                    leaves the live map           dirty again
+ *   FLUSH     as it is                      clean; leaves the live map    stays dirty
+ *                                           unless pinned
  *   REFERENCE LIVE_TAKEN                    leaves it; if it is pinned    dirty again
  *                                           for reading, LIVE_DURABLE
  *   BOUNCE    one more write pin; clean     stays what it is, now         dirty
@@ -29,6 +31,9 @@
  *
  * What is FS_PINNED_HOLDER stays as it is, unless the sync is its holder's. Where pins ask for it with FS_PINNED_FAIL or FS_PINNED_SKIP, take refuses the file, or leaves the
  * extent alone. It stays dirty, so when those pins are gone it is written as if they had not been.
+ *
+ * FLUSH is a block of a dax file: what is there is only made durable. Stores to it go on meanwhile; those through a
+ * direct mapping say nothing, so what was pinned for write when it was taken is still dirty afterwards.
  *
  * EVICT is a tainted block without pins: DMA of a dead holder may still store to it, so the file
  * moves off it. A write pin counts as dirty at every writeback, so a bounced extent keeps
@@ -185,6 +190,10 @@ take_extent(struct writeback *wb, struct live_extent *e, const struct wb_want *w
 		runs_add(wb, WB_UNWRITTEN, e->fblk, e->len, e->pblk, e->pblk);
 		break;
 	case LIVE_DATA:
+		if (e->flags & LIVE_DAX) {
+			runs_add(wb, WB_FLUSH, e->fblk, e->len, e->pblk, e->wpins > 0 ? PBLK_NONE : e->pblk);
+			return 0;
+		}
 		runs_add(wb, WB_REFERENCE, e->fblk, e->len, e->pblk, e->pblk);
 		break;
 	}
@@ -204,7 +213,8 @@ clear_tail(struct writeback *wb)
 	struct live_extent *e = used ? live_find(&i->live, last) : NULL;
 	uint8_t *tail;
 
-	if (!e || e->fblk > last || e->kind != LIVE_DATA || !(e->flags & LIVE_DIRTY) || live_bounced(e))
+	if (!e || e->fblk > last || e->kind != LIVE_DATA || !(e->flags & LIVE_DIRTY) || live_bounced(e) ||
+	    (e->flags & LIVE_DAX))
 		return;
 	tail = (uint8_t *)pool_block(p, e->pblk + (last - e->fblk)) + used;
 	if (tail[0] != 0 || memcmp(tail, tail + 1, BLK_SIZE - used - 1) != 0)
@@ -420,7 +430,7 @@ next_part(struct live_map *m, const struct wb_run *run, struct part *part)
 	}
 	if (e->kind == LIVE_HOLE || e->pblk + (part->at - e->fblk) != run->src + part->done)
 		return true;
-	if (run->how != WB_BOUNCE && !(e->flags & LIVE_TAKEN))
+	if (run->how != WB_BOUNCE && run->how != WB_FLUSH && !(e->flags & LIVE_TAKEN))
 		return true;
 	part->e = e;
 	return true;
@@ -454,6 +464,15 @@ run_done(struct writeback *wb, const struct wb_run *run)
 
 	while (next_part(m, run, &part)) {
 		switch (run->how) {
+		case WB_FLUSH:
+			if (!part.e || !(part.e->flags & LIVE_DAX) || part.e->wpins > 0 || run->dst == PBLK_NONE)
+				break;
+			if (!live_pinned(part.e) && live_remove(m, part.at, part.n, NULL, NULL) == 0)
+				break;
+			e = isolate(m, &part);
+			if (e)
+				live_change_flags(m, e, 0, LIVE_DIRTY);
+			break;
 		case WB_HOLE:
 			if (part.e)
 				live_remove(m, part.at, part.n, NULL, NULL);
@@ -505,7 +524,7 @@ run_failed(struct writeback *wb, const struct wb_run *run)
 	struct live_extent *e, gone;
 	struct pin_ext x;
 
-	while (run->how != WB_HOLE && next_part(m, run, &part)) {
+	while (run->how != WB_HOLE && run->how != WB_FLUSH && next_part(m, run, &part)) {
 		if (run->how == WB_BOUNCE) {
 			if (part.e)
 				content_mark_dirty(i, part.at, part.at + part.n);
@@ -576,7 +595,8 @@ blocks_changed(const struct writeback *wb)
 	durable = wb->inode->durable_blocks;
 	mtx_unlock(&wb->inode->attr_lock);
 	for (size_t k = 0; k < wb->nruns; k++)
-		sum += wb->run[k].how == WB_HOLE ? min_of(wb->run[k].len, durable) : wb->run[k].len;
+		sum += wb->run[k].how == WB_FLUSH ? 0 :
+		    wb->run[k].how == WB_HOLE ? min_of(wb->run[k].len, durable) : wb->run[k].len;
 	return sum;
 }
 
@@ -614,6 +634,8 @@ writeback_cost(struct writeback *wb, struct wb_cost *cost)
 	for (size_t k = 0; k < wb->nruns; k++) {
 		const struct wb_run *run = &wb->run[k];
 
+		if (run->how == WB_FLUSH)
+			continue;
 		/* What is left of old extents on either side; then new ones. */
 		if (durable > 0)
 			cost->items += 2;
@@ -672,6 +694,8 @@ apply_run(struct writeback *wb, struct txn *t, const struct wb_run *run)
 	struct pin_freed freed = { .inode = i, .keep = run->how == WB_BOUNCE || run->how == WB_EVICT };
 	int r;
 
+	if (run->how == WB_FLUSH)
+		return 0;
 	CDS_INIT_LIST_HEAD(&freed.spares);
 	r = extent_replace(t, i, run->fblk, run->dst, run->len, run->how == WB_UNWRITTEN ? EXTENT_UNWRITTEN : 0,
 	    run->csums, false, pt ? pin_extent_freed : NULL, &freed);
@@ -720,8 +744,8 @@ writeback_apply(struct writeback *wb, struct txn *t)
 	int r, r2;
 
 	for (size_t k = 0; k < wb->nruns; k++)
-		if (is_data(&wb->run[k]))
-			txn_note_data(t, wb->run[k].dst, wb->run[k].len);
+		if (is_data(&wb->run[k]) || wb->run[k].how == WB_FLUSH)
+			txn_note_data(t, wb->run[k].how == WB_FLUSH ? wb->run[k].src : wb->run[k].dst, wb->run[k].len);
 	rwl_wrlock(&i->layout_lock);
 	r = tree_touch(t, tree_key(i->ino, ITEM_INODE, 0));
 	if (r == 0 && wb->nruns > 1)

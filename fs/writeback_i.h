@@ -9,6 +9,7 @@
 enum wb_how {
 	WB_HOLE,      /* nothing there */
 	WB_UNWRITTEN, /* preallocated block, by reference */
+	WB_FLUSH,     /* LIVE_DAX: durable where it is */
 	WB_REFERENCE, /* data, by reference */
 	WB_BOUNCE,    /* pinned for write: by copy */
 	WB_EVICT,     /* tainted, not pinned: by copy, and the block leaves the file */
@@ -19,7 +20,7 @@ struct wb_run {
 	fblk_t fblk;
 	uint64_t len;
 	pblk_t src;   /* live block */
-	pblk_t dst;   /* what the durable map gets; = src by reference */
+	pblk_t dst;   /* what the durable map gets; = src by reference. FLUSH: PBLK_NONE if it was pinned for write */
 	uint32_t *csums; /* one for each block, if it is data */
 	enum wb_how how;
 };
