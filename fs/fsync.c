@@ -84,6 +84,12 @@ must_wait(struct inode *i, const struct fs_sync_range *s)
 	return wait;
 }
 
+static void
+count_parked(const struct request *q, int by)
+{
+	__atomic_add_fetch(&q->inode->fs->counters.parked, (uint64_t)(int64_t)by, __ATOMIC_RELAXED);
+}
+
 /* Park it if it has to wait: then it may be gone on return. */
 static bool
 park_request(struct request *q)
@@ -98,6 +104,7 @@ park_request(struct request *q)
 		if (q->sync.waits && !q->told)
 			q->sync.waits(q->sync.arg, &q->parked);
 		q->told = true;
+		count_parked(q, 1);
 		mtx_lock(&pt->lock);
 		cds_list_add_tail(&q->link, &pt->syncs);
 		park(&q->parked, q->deadline_ns);
@@ -130,6 +137,7 @@ run(struct parked *p, enum park_reason why)
 	mtx_lock(&pt->lock);
 	cds_list_del(&q->link);
 	mtx_unlock(&pt->lock);
+	count_parked(q, -1);
 	if (why == PARK_WOKEN && park_now() < q->deadline_ns && park_request(q))
 		return;
 	request_end(q, why == PARK_CANCELLED);

@@ -307,8 +307,10 @@ START_TEST(test_wait)
 	usleep(20000);
 	ck_assert(!__atomic_load_n(&s.done, __ATOMIC_ACQUIRE));
 	ck_assert_uint_eq(park_count(fs_park(fs)), 1);
+	ck_assert_uint_eq(counters(fs).parked, 1);
 	ck_assert_ok(pin_remove(f, id[1]));
 	ck_assert_ok(end_sync(&s));
+	ck_assert_uint_eq(counters(fs).parked, 0);
 	ck_assert_uint_eq(counters(fs).bounced_blocks, 2); /* the other one's */
 	/* Nothing to wait for: not dirty there; or out of the range; sync and the rest don't wait at all. */
 	ck_assert_ok(pin_as(f, PIN_TRANSIENT, FS_PINNED_DEFAULT, 0, 2, &id[0], &p));
@@ -356,6 +358,7 @@ START_TEST(test_wait_cancelled)
 	start_sync(f, 0, 0, &s);
 	ck_assert(park_cancel(s.parked));
 	ck_assert_int_eq(end_sync(&s), -EINTR);
+	ck_assert_uint_eq(counters(fs).parked, 0);
 	ck_assert_uint_eq(counters(fs).writebacks, 0);
 	start_sync(f, 0, 0, &s);
 	ck_assert_ptr_nonnull(s.parked);
