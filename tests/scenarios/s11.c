@@ -51,8 +51,10 @@ other(void *arg)
 	(void)arg;
 	for (unsigned n = 0; n < rounds; n++) {
 		fault(1, n);
-		if (n % LAP == LAP - 1)
-			pthread_barrier_wait(&barrier);
+		if (n % LAP == LAP - 1) {
+			pthread_barrier_wait(&barrier); /* both have unpinned: */
+			pthread_barrier_wait(&barrier); /* a truncate by this process would be refused */
+		}
 	}
 	return NULL;
 }
@@ -74,6 +76,7 @@ main(int argc, char **argv)
 	for (unsigned n = 0; n < rounds; n++) {
 		fault(0, n);
 		if (n % LAP == LAP - 1) {
+			pthread_barrier_wait(&barrier);
 			make_holes();
 			pthread_barrier_wait(&barrier);
 		}
