@@ -27,7 +27,7 @@
 #define HANDLES 4u
 #define STEPS_MAX 64u
 #define PATIENCE_MS 20000
-#define MOUNT_OPTIONS "commit=3600,transient_ms=5,allow_skip"
+#define MOUNT_OPTIONS "commit=3600,transient_ms=5,lease_break_ms=20,pin_without_lease,allow_skip"
 
 static uint8_t base[POOL_BYTES], *image;
 static char path[64];

@@ -83,6 +83,14 @@ check_git() {
 	git -C "$MNT/repo" reset -q --hard
 }
 
+check_atomic() {
+	local acked
+	acked=$(tail -n 1 "$WORK/ack.atomic")
+	[[ -n $acked ]] || return 0
+	"$crash_atomic" "$MNT/atomic" check "$acked" >"$WORK/log/atomic" 2>&1 || fail "the mapped structure is not as a batch left it"
+	batches=$acked
+}
+
 git init -q "$MNT/repo"
 git -C "$MNT/repo" config core.fsync all
 git -C "$MNT/repo" config user.name test
@@ -93,7 +101,7 @@ sync_all
 crash_atomic=$BUILD/examples/crash-atomic
 [[ -x $crash_atomic ]] || crash_atomic=
 
-fio_rounds=0 round=0 begin=$SECONDS
+batches=0 fio_rounds=0 round=0 begin=$SECONDS
 while if ((seconds)); then ((SECONDS - begin < seconds)); else ((round < rounds)); fi; do
 	round=$((round + 1))
 	sql wal WAL $(($(last_ack wal) + 1)) & loads=($!)
@@ -101,7 +109,7 @@ while if ((seconds)); then ((SECONDS - begin < seconds)); else ((round < rounds)
 	commit_loop $round & loads+=($!)
 	write_fio $round & loads+=($!)
 	if [[ -n $crash_atomic ]]; then
-		"$crash_atomic" run "$MNT/atomic" >/dev/null 2>&1 & loads+=($!)
+		"$crash_atomic" "$MNT/atomic" run 1000000 >"$WORK/ack.atomic" 2>/dev/null & loads+=($!)
 	fi
 	sleep "0.$(printf '%03d' $((20 + RANDOM % 280)))"
 	kill_pinfs
@@ -112,11 +120,10 @@ while if ((seconds)); then ((SECONDS - begin < seconds)); else ((round < rounds)
 	check_sql del
 	check_git
 	verify_fio $round
-	[[ -z $crash_atomic || ! -e $MNT/atomic ]] || "$crash_atomic" check "$MNT/atomic" >"$WORK/log/atomic" 2>&1 ||
-		fail "the mapped structure is not at a batch boundary"
+	[[ -z $crash_atomic ]] || check_atomic
 	((round % 20)) || note "$round rounds, rows $(last_ack wal) and $(last_ack del), $fio_rounds fio runs verified"
 done
-note "$round rounds in $((SECONDS - begin)) s: rows $(last_ack wal) and $(last_ack del), $(git -C "$MNT/repo" rev-list --count HEAD) commits, $fio_rounds fio runs verified"
-(($(last_ack wal) > 0 && $(last_ack del) > 0 && fio_rounds > 0)) || fail "a load never got anywhere"
+note "$round rounds in $((SECONDS - begin)) s: rows $(last_ack wal) and $(last_ack del), $(git -C "$MNT/repo" rev-list --count HEAD) commits, $fio_rounds fio runs verified, $batches batches"
+(($(last_ack wal) > 0 && $(last_ack del) > 0 && fio_rounds > 0)) && [[ -z $crash_atomic || $batches -gt 0 ]] || fail "a load never got anywhere"
 umount_pinfs
 check_pool
