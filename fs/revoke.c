@@ -184,6 +184,8 @@ detach_extent(struct detach *d, struct live_extent *e)
 		d->left = true;
 		return 0;
 	}
+	if (e->flags & LIVE_DAX) /* not to be moved by unsharing; the durable map lets go at the next writeback */
+		return copy_extent(d, e);
 	if (e->flags & LIVE_DURABLE) {
 		if (d->nomoves)
 			d->nospace += e->len;
