@@ -2,12 +2,12 @@
 /* load run DIR STATE SECONDS SEED: processes that use a mount in every way at once, for so long.
  * load check DIR STATE clean|crash: is what they left there still right, after a remount or a crash of the daemon?
  *
- * Workers have records of their own in two files: one is changed by all ways of ways.h, a direct mapping among them, one by
- * the page cache's mmap and write(2). STATE, a file elsewhere that survives the daemon, tells of each record what was
- * written last and what an fsync has made durable: a clean remount has to show the one, a crash nothing older
- * than the other. Names of their own they compare after a clean remount. Holders have nothing of their own and are killed by SIGKILL in
- * between. All of them write, cut, move, clone, exchange, pin and lease in a few common files, where all that is
- * known is that records are whole.
+ * Workers have records of their own in two files: one is changed by all ways of ways.h, a direct mapping among them,
+ * one by the page cache's mmap and write(2). STATE, a file elsewhere that survives the daemon, tells of each record what
+ * was written last and what an fsync has made durable: a clean remount has to show the one, a crash nothing older than the
+ * other. Names of their own they compare after a clean remount. Holders have nothing of their own and are killed by
+ * SIGKILL in between. All of them write, cut, move, clone, exchange, pin and lease in a few common files, where all that
+ * is known is that records are whole.
  *
  * Exit status of run: 0; 1 something was wrong; 3 the daemon has gone away.
  */
@@ -277,8 +277,10 @@ common_write(unsigned n)
 static void
 common_layout(unsigned n)
 {
-	struct pinfs_range r = { .size = sizeof(r), .off = rnd(COMMON / PER_BLOCK) * (uint64_t)BLOCK, .len = (1 + rnd(4)) * (uint64_t)BLOCK };
-	off_t off = (off_t)rnd(COMMON) * RECORD_SIZE, len = (off_t)(1 + rnd(40)) * RECORD_SIZE, size = lseek(common[n], 0, SEEK_END);
+	struct pinfs_range r = { .size = sizeof(r), .off = rnd(COMMON / PER_BLOCK) * (uint64_t)BLOCK,
+		.len = (1 + rnd(4)) * (uint64_t)BLOCK };
+	off_t off = (off_t)rnd(COMMON) * RECORD_SIZE, len = (off_t)(1 + rnd(40)) * RECORD_SIZE;
+	off_t size = lseek(common[n], 0, SEEK_END);
 
 	must(size, "lseek");
 	wait_at_most(30);
@@ -418,7 +420,7 @@ common_step(void)
 	}
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------------------------- */
 
 static void
 open_own(void)
@@ -549,9 +551,9 @@ check_slots(unsigned which, bool crash)
 			look_at(&r, s, k, name);
 		} else if (record_whole(&r) ? r.by != me || r.number != k || r.sequence < s->durable[k] || r.sequence > s->newest[k] :
 		    record_empty(&r) ? s->durable[k] > 0 : !s->mapped[k]) {
-			errx(1, "after a crash %s has record %u: number %llu sequence %llu by %llu, %s; %llu was durable, %llu the newest", name, k,
-			    (unsigned long long)r.number, (unsigned long long)r.sequence, (unsigned long long)r.by,
-			    record_whole(&r) ? "whole" : record_empty(&r) ? "empty" : "torn", (unsigned long long)s->durable[k],
+			errx(1, "after a crash %s has record %u: number %llu sequence %llu by %llu, %s; "
+			    "%llu was durable, %llu the newest", name, k, (unsigned long long)r.number,
+			    (unsigned long long)r.sequence, (unsigned long long)r.by, record_whole(&r) ? "whole" : record_empty(&r) ? "empty" : "torn", (unsigned long long)s->durable[k],
 			    (unsigned long long)s->newest[k]);
 		}
 		if (!record_whole(&r) && !record_empty(&r)) {

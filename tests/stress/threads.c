@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* threads [--dir D] [--seed N] [--seconds N] [--rounds N] [--threads N]: many threads at once on fs/.
  *
- * A round: each thread does random operations of three sorts (threads_areas.c: what it alone changes, in files of
- * its own and beside the others in one that all share; threads_common.c: files that all change, with pins and leases that
- * stay, and names), and dies at the first thing that must not be. Then all is released and nothing may be left of it: pins, leases,
- * waits, quarantine, reserved blocks, blocks that are in use by nobody. The pool is unmounted, or abandoned after a sync as in a crash, checked, mounted
- * again and compared; all is deleted, and as many blocks must be free as at first.
+ * A round: each thread does random operations of three sorts (threads_areas.c: what it alone changes, in files
+ * of its own and beside the others in one that all share; threads_common.c: files that all change, with pins and leases
+ * that stay, and names), and dies at the first thing that must not be. Then all is released and nothing may be left of
+ * it: pins, leases, waits, quarantine, reserved blocks, blocks that are in use by nobody. The pool is unmounted, or
+ * abandoned after a sync as in a crash, checked, mounted again and compared; all is deleted, and as many blocks must be
+ * free as at first.
  *
  * The seed decides what each thread does, but not when: a failure may need more rounds than one to come again.
  */
@@ -48,6 +49,14 @@ must(int64_t r, const char *what)
 {
 	if (r < 0)
 		die("%s: %s", what, strerror((int)-r));
+}
+
+void
+must_all(int64_t r, size_t len, const char *what)
+{
+	must(r, what);
+	if (r != (int64_t)len)
+		die("%s: %lld bytes of %zu", what, (long long)r, len);
 }
 
 bool
@@ -358,6 +367,9 @@ round_of(unsigned number, unsigned ms)
 	f = open_file("shared");
 	must(fs_setattr(test.fs, f->inode, FS_SET_SIZE, &st, &threads_cred), "truncate");
 	fs_release(f);
+	f = open_file("common0");
+	must(fs_setflags(test.fs, f->inode, INODE_FL_DAX, 0, &threads_cred), "dax");
+	fs_release(f);
 	for (unsigned k = 0; k < 3; k++) {
 		dir = directory(k == 0 ? "names" : k == 1 ? "x" : "y");
 		inode_put(dir);
@@ -372,6 +384,7 @@ round_of(unsigned number, unsigned ms)
 		memset(w->value, 0, sizeof(w->value));
 		w->runner = t % 2;
 		open_files(w);
+		must(fs_setflags(test.fs, w->area[AREAS - 1].f->inode, INODE_FL_DAX, 0, &threads_cred), "dax");
 		if (pthread_create(&w->thread, NULL, work, w) != 0)
 			die("no thread");
 	}
@@ -402,8 +415,8 @@ round_of(unsigned number, unsigned ms)
 int
 main(int argc, char **argv)
 {
-	static const struct option options[] = { { "dir", 1, NULL, 'd' }, { "seed", 1, NULL, 's' }, { "seconds", 1, NULL, 't' },
-		{ "rounds", 1, NULL, 'r' }, { "threads", 1, NULL, 'n' }, { 0 } };
+	static const struct option options[] = { { "dir", 1, NULL, 'd' }, { "seed", 1, NULL, 's' },
+		{ "seconds", 1, NULL, 't' }, { "rounds", 1, NULL, 'r' }, { "threads", 1, NULL, 'n' }, { 0 } };
 	const struct mkfs_options mo = { .bytes = (uint64_t)64 << 20, .force = true };
 	unsigned long seed = 1, seconds = 3, rounds = 2, k;
 	unsigned long long done = 0, refused = 0;
@@ -442,6 +455,7 @@ main(int argc, char **argv)
 		done += test.worker[t].done;
 		refused += test.worker[t].refused;
 	}
-	printf("%llu operations (%llu refused) of %u threads in %lu rounds, seed %lu: 0 failed\n", done, refused, test.threads, k, seed);
+	printf("%llu operations (%llu refused) of %u threads in %lu rounds, seed %lu: 0 failed\n", done, refused, test.threads, k,
+	    seed);
 	return 0;
 }

@@ -14,7 +14,7 @@
 
 enum {
 	THREADS_MAX = 32,
-	REGION = 105,        /* records of a thread in the file that all share: its first and last block are its neighbours', too */
+	REGION = 105,        /* records of a thread in the file that all share: blocks at its ends are its neighbours', too */
 	OWN = 256,           /* records at most of a thread's own files */
 	OWN_FILES = 2,
 	AREAS = OWN_FILES + 1,
@@ -70,6 +70,8 @@ extern const struct fs_cred threads_cred;
 _Noreturn __attribute__((format(printf, 1, 2))) void die(const char *fmt, ...);
 /* Dies if r is an error. */
 void must(int64_t r, const char *what);
+/* The same for a count, if it is not len. */
+void must_all(int64_t r, size_t len, const char *what);
 /* r is a success, or one of the errors that a race may give (up to a 0). */
 #define may(w, r, what, ...) may_be((w), (r), (what), (const int[]){ __VA_ARGS__, 0 })
 bool may_be(struct worker *w, int64_t r, const char *what, const int *errors);

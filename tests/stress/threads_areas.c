@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Areas: records that only one thread changes, by every means, so that it knows exactly what has to be there; while others
- * do the same in the same file and block beside it, pin, sync and clone it. */
+/* Areas: records that only one thread changes, by every means, so that it knows exactly what has to be there; while
+ * others do the same in the same file and block beside it, pin, sync and clone it. The last one is a dax file. */
 #include "tests/stress/threads.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ area_check(struct area *a, unsigned me, unsigned first, unsigned n)
 
 	if (n == 0)
 		return;
-	must(fs_read(a->f, is, (size_t)n * RECORD_SIZE, at(a, first)) == (ssize_t)((size_t)n * RECORD_SIZE) ? 0 : -EIO, "a whole read");
+	must_all(fs_read(a->f, is, n * sizeof(is[0]), at(a, first)), n * sizeof(is[0]), "read");
 	for (unsigned k = 0; k < n; k++) {
 		uint64_t seq = a->seq[first + k];
 
@@ -31,7 +31,8 @@ area_check(struct area *a, unsigned me, unsigned first, unsigned n)
 		else
 			want = (struct record){ 0 };
 		if (memcmp(&is[k], &want, sizeof(want)) != 0)
-			die("thread %u, inode %llu, record %u at %#llx: number %llu sequence %llu by %llu mark %#llx, %s; should be sequence %llu",
+			die("thread %u, inode %llu, record %u at %#llx: number %llu sequence %llu by %llu mark %#llx, %s; "
+			    "should be sequence %llu",
 			    me, (unsigned long long)a->f->inode->ino, first + k, (unsigned long long)at(a, first + k),
 			    (unsigned long long)is[k].number, (unsigned long long)is[k].sequence, (unsigned long long)is[k].by,
 			    (unsigned long long)is[k].mark, record_whole(&is[k]) ? "whole" : record_empty(&is[k]) ? "empty" : "torn",
@@ -88,7 +89,7 @@ write_some(struct worker *w, struct area *a)
 		return;
 	}
 	compose(w, a, first, n, r);
-	must(fs_write(a->f, r, (size_t)n * RECORD_SIZE, at(a, first), rnd(w, 4) == 0) - (ssize_t)((size_t)n * RECORD_SIZE), "write");
+	must_all(fs_write(a->f, r, n * sizeof(r[0]), at(a, first), rnd(w, 4) == 0), n * sizeof(r[0]), "write");
 }
 
 static void
@@ -167,7 +168,7 @@ exchange_some(struct worker *w, struct area *a, struct area *b)
 	struct ask op, op2;
 	unsigned fa, fb, n;
 
-	if (!two_ranges(w, a, b, true, &fa, &fb, &n) ||
+	if (inode_is_dax(a->f->inode) != inode_is_dax(b->f->inode) || !two_ranges(w, a, b, true, &fa, &fb, &n) ||
 	    !layout_ask(w, &op, a->f, LAYOUT_EXCHANGE, at(a, fa), (uint64_t)n * RECORD_SIZE))
 		return;
 	if (layout_ask(w, &op2, b->f, LAYOUT_EXCHANGE, at(b, fb), (uint64_t)n * RECORD_SIZE)) {
@@ -327,7 +328,7 @@ shared_snapshot(struct worker *w)
 		}
 	}
 	for (unsigned t = 0; t < test.threads; t++) {
-		must(fs_read(w->scratch, r, sizeof(r), (uint64_t)t * sizeof(r)) - (ssize_t)sizeof(r), "read of a clone");
+		must_all(fs_read(w->scratch, r, sizeof(r), (uint64_t)t * sizeof(r)), sizeof(r), "read of a clone");
 		if ((before[t] & 1) || before[t] != atomic_load(&test.worker[t].stores))
 			continue;
 		for (unsigned k = 0; k < REGION; k++)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What all threads change at once: a few files, by all operations in both directions, with pins and leases that stay
- * for a while; and names. Nobody knows what is in these files, but it is whole records; marks are stored through mappings, one word
- * each, also where the block has been cut out of the file: in a private record (threads_areas.c) there is none.
+/* What all threads change at once: a few files, by all operations in both directions, with pins and leases that
+ * stay for a while; and names. Nobody knows what is in these files, but it is whole records; marks are stored through
+ * mappings, one word each, also where the block has been cut out of the file: in a record of threads_areas.c there is none.
  *
- * In directory "names" each thread has names of its own, and knows them exactly; in "x" and "y" all fight for the same. */
+ * In directory "names" each thread has names of its own, and knows them exactly; in "x" and "y" all fight for the
+ * same. */
 #include "tests/stress/threads.h"
 
 #include <errno.h>
@@ -43,7 +44,7 @@ write_common(struct worker *w, struct file *f)
 
 	for (unsigned k = 0; k < n; k++)
 		record_fill(&r[k], rnd(w, COMMON), ++w->sequence, w->me);
-	must(fs_write(f, r, n * sizeof(r[0]), (uint64_t)rnd(w, COMMON - 16) * RECORD_SIZE, false) - (ssize_t)(n * sizeof(r[0])), "write");
+	must_all(fs_write(f, r, n * sizeof(r[0]), (uint64_t)rnd(w, COMMON - 16) * RECORD_SIZE, false), n * sizeof(r[0]), "write");
 }
 
 static void
@@ -105,9 +106,11 @@ two_files(struct worker *w, struct file *a, struct file *b)
 	n = (1 + n / 8) * BLK_SIZE;
 	if (!layout_ask(w, &op, b, what == 1 ? LAYOUT_CLONE_INTO : LAYOUT_EXCHANGE, to, n))
 		return;
-	/* -EINVAL: behind the end of one of them, or they overlap */
-	may(w, what == 1 ? fs_clone_range(a, from, b, to, n) : fs_exchange_range(a, from, b, to, n), what == 1 ? "clone" : "exchange",
-	    EINVAL);
+	/* -EINVAL: behind an end, or they overlap; -EBUSY: a writeback has to come first, and a pin forbids it */
+	if (what == 1)
+		may(w, fs_clone_range(a, from, b, to, n), "clone", EINVAL, EBUSY);
+	else
+		may(w, fs_exchange_range(a, from, b, to, n), "exchange", EINVAL, EBUSY);
 	layout_end(&op.op);
 }
 
@@ -124,8 +127,8 @@ pin_step(struct worker *w, struct file *f)
 
 	if (h->f && h->write && rnd(w, 3)) { /* also if the block is in no file any more: it is still mine */
 		mark = RECORD_MARK | rnd(w, 1u << 31);
-		store_words((char *)pool_block(fs_pool(test.fs), 0) + h->pool_off + rnd(w, (unsigned)(h->len / RECORD_SIZE)) * RECORD_SIZE +
-		    offsetof(struct record, mark), &mark, sizeof(mark));
+		store_words((char *)pool_block(fs_pool(test.fs), 0) + h->pool_off +
+		    rnd(w, (unsigned)(h->len / RECORD_SIZE)) * RECORD_SIZE + offsetof(struct record, mark), &mark, sizeof(mark));
 		return;
 	}
 	if (h->f) {
@@ -136,9 +139,11 @@ pin_step(struct worker *w, struct file *f)
 	p.access = rnd(w, 2) ? PIN_WRITE : PIN_READ;
 	p.flags = p.access == PIN_WRITE && rnd(w, 4) == 0 ? PIN_ALLOC : 0;
 	if (p.access == PIN_WRITE && rnd(w, 4) == 0)
-		p.writeback = rnd(w, 2) ? FS_PINNED_HOLDER : FS_PINNED_BOUNCE;
+		p.writeback = (const enum fs_pinned[]){ FS_PINNED_HOLDER, FS_PINNED_BOUNCE, FS_PINNED_FAIL,
+			p.class == PIN_TRANSIENT ? FS_PINNED_WAIT : FS_PINNED_BOUNCE }[rnd(w, 4)];
 	for (unsigned k = 0; k < n; k++)
-		r[k] = (struct pin_range){ .off = (uint64_t)rnd(w, COMMON / 8) * BLK_SIZE, .len = (1 + (uint64_t)rnd(w, 8)) * BLK_SIZE };
+		r[k] = (struct pin_range){ .off = (uint64_t)rnd(w, COMMON / 8) * BLK_SIZE,
+			.len = (1 + (uint64_t)rnd(w, 8)) * BLK_SIZE };
 	/* -EINVAL: behind the end; -EBUSY: pins of FS_PINNED_HOLDER bear no other */
 	if (!may(w, pin_add(f, &p, r, n, &threads_cred, &h->id), "pin", EAGAIN, EINVAL, EBUSY))
 		return;
@@ -150,9 +155,11 @@ pin_step(struct worker *w, struct file *f)
 static void
 lease_step(struct worker *w, struct file *f)
 {
-	struct lease_params p = { .type = rnd(w, 4) ? LEASE_SHARED : LEASE_EXCLUSIVE, .on_deadline = (enum lease_on_deadline)rnd(w, 3) };
+	struct lease_params p = { .type = rnd(w, 4) ? LEASE_SHARED : LEASE_EXCLUSIVE,
+		.on_deadline = (enum lease_on_deadline)rnd(w, 3) };
 	struct fs_cred c = { .tgid = (pid_t)(1 + rnd(w, 2)) };
-	uint64_t off = (uint64_t)rnd(w, COMMON) * RECORD_SIZE, len = rnd(w, 4) ? (1 + (uint64_t)rnd(w, 64)) * RECORD_SIZE : 0, lost;
+	uint64_t off = (uint64_t)rnd(w, COMMON) * RECORD_SIZE, lost;
+	uint64_t len = rnd(w, 4) ? (1 + (uint64_t)rnd(w, 64)) * RECORD_SIZE : 0;
 	struct held *h = &w->lease[rnd(w, HELD)];
 	struct lease_event ev[4];
 	unsigned n, more;
@@ -262,9 +269,9 @@ common_step(struct worker *w)
 		if (rnd(w, 8) == 0)
 			reopen(w, k);
 		else if (rnd(w, 8) == 0)
-			must(fs_sync(test.fs), "sync");
+			may(w, fs_sync(test.fs), "sync", EBUSY); /* pins of FS_PINNED_FAIL */
 		else
-			must(fs_fsync_wait(test.fs, f->inode, rnd(w, 2)), "fsync");
+			may(w, fs_fsync_wait(test.fs, f->inode, rnd(w, 2)), "fsync", EBUSY);
 		break;
 	}
 }
@@ -316,7 +323,7 @@ names_check(struct worker *w)
 			continue;
 		snprintf(text, sizeof(text), "t%u-%u", w->me, k);
 		must(fs_lookup(test.fs, dir, text, &i), text);
-		must(fs_getxattr(test.fs, i, "user.v", &value, sizeof(value)) - 8, "getxattr");
+		must_all(fs_getxattr(test.fs, i, "user.v", &value, sizeof(value)), sizeof(value), "getxattr");
 		if (value != w->value[k])
 			die("%s has value %llu, should have %llu", text, (unsigned long long)value, (unsigned long long)w->value[k]);
 		inode_put(i);
