@@ -503,6 +503,8 @@ run(unsigned seconds, uint64_t from)
 	unsigned k;
 
 	state->stop = 0;
+	puts("started"); /* whatever happens to the mount now, it is not another directory */
+	fflush(stdout);
 	for (k = 0; k < WORKERS; k++) {
 		char name[32];
 

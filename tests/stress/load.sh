@@ -39,6 +39,7 @@ while ((SECONDS - begin < seconds)); do
 	else
 		"$load" run "$MNT" "$WORK/state" 20 "$RANDOM" >"$WORK/log/load" 2>&1 &
 		pid=$!
+		until grep -q '^started' "$WORK/log/load"; do [[ -e /proc/$pid ]] || break; sleep 0.05; done
 		sleep "$((RANDOM % 3)).$((RANDOM % 10))"
 		kill_pinfs
 		wait "$pid" || rc=$?
