@@ -9,6 +9,7 @@
  *                                What a tainted block holds is copied, too.
  *   read-pinned and clean        the durable map has the content already. If it is in the pinned block itself
  *                                (LIVE_DURABLE), pin_unshare() comes first; then the live map just lets go.
+ *   pinned, or held, in a dax file  copied as what is dirty: late DMA must reach no other file.
  *
  * The copies are made before anything is changed, so a move that finds no space changes nothing. The holder
  * may go on storing meanwhile; what he stores after the copy is his alone, as after any cut.
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 
 #include "fs/pin_i.h"
+#include "pmem/held.h"
 
 /* ---- locks of two inodes ------------------------------------------------------ */
 
@@ -65,9 +67,33 @@ layout_unlock_both(struct inode *a, struct inode *b)
 /* ---- copies ------------------------------------------------------------------- */
 
 static bool
-needs_copy(const struct live_extent *e)
+needs_copy(const struct inode *i, const struct live_extent *e)
 {
-	return live_held(e) && e->kind == LIVE_DATA && (live_bounced(e) || (e->flags & (LIVE_DIRTY | LIVE_DAX)));
+	if (e->flags & LIVE_DAX)
+		return live_pinned(e) || held_any(i->fs->pool, e->pblk, e->len);
+	return live_held(e) && e->kind == LIVE_DATA && (live_bounced(e) || (e->flags & LIVE_DIRTY));
+}
+
+/* Blocks of a dax file that late DMA may reach, and that only the durable map has: into the live map with them, to be
+ * copied. If nothing comes of that, a writeback takes them out again. */
+static int
+enter_held(const struct relocation *m)
+{
+	struct inode *i = m->inode;
+	fblk_t at, end;
+	struct segment s;
+	int r;
+
+	r = content_end(i, &end);
+	end = min_of(end, m->end);
+	for (at = m->fblk; r == 0 && at < end; at += s.len) {
+		r = segment_lookup(i, at, end - at, &s);
+		if (r < 0 || s.live || !(s.extent_flags & EXTENT_NOCSUM) || !held_any(i->fs->pool, s.pblk, s.len))
+			continue;
+		r = live_set(&i->live, at, s.len, LIVE_DATA, s.pblk, LIVE_DURABLE | LIVE_DAX | LIVE_DIRTY, NULL, NULL);
+		inode_mark_dirty(i);
+	}
+	return r;
 }
 
 static int
@@ -128,7 +154,7 @@ copy_pinned(struct relocation *m, struct content_wait *w)
 			return content_want_unshare(w, e->fblk, m->end - e->fblk);
 	for (at = m->fblk; (e = live_find(map, at)) != NULL && e->fblk < m->end; at = next) {
 		next = live_end(e); /* the copy may be in pieces, and then e is divided */
-		if (!needs_copy(e))
+		if (!needs_copy(m->inode, e))
 			continue;
 		r = copy_extent(m, e->fblk);
 		if (r < 0)
@@ -149,6 +175,8 @@ relocate_prepare(struct relocation *m, struct txn *t, struct inode *i, fblk_t fb
 	r = live_split(&i->live, fblk);
 	if (r == 0)
 		r = live_split(&i->live, end);
+	if (r == 0 && inode_is_dax(i))
+		r = enter_held(m);
 	if (r == 0)
 		r = copy_pinned(m, w);
 	if (r == 0)

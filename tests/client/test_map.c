@@ -373,6 +373,11 @@ START_TEST(persist_dax)
 	ck_assert_uint_eq(b.requests, a.requests + 1);
 	ck_assert_uint_eq(b.commits, a.commits);
 	ck_assert_ok(pinfs_unmap(m));
+	/* nothing of it is copied, so there is nothing to track */
+	ck_assert_ok(pinfs_map(fd, 0, 4 * BLK, PINFS_MAP_WRITE | PINFS_MAP_FAULTABLE, &m));
+	ck_assert_int_eq(pinfs_map_tracked(m), -EOPNOTSUPP);
+	ck_assert_int_eq(*(char *)pinfs_addr(m), 'x');
+	ck_assert_ok(pinfs_unmap(m));
 	close(fd);
 }
 END_TEST

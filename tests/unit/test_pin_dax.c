@@ -293,7 +293,7 @@ END_TEST
 /* The content moves, the holder's blocks don't, and they come to no other file. */
 START_TEST(test_moved)
 {
-	struct file *g;
+	struct file *g, *h;
 	uint64_t id, off;
 	uint8_t *p;
 	START(8);
@@ -323,6 +323,22 @@ START_TEST(test_moved)
 	ck_assert_ok(fs_fsync_wait(fs, g->inode, false));
 	unit_expect(g, 0, 3 * BLK, 'b');
 	ck_assert_ok(pin_remove(f, id));
+
+	/* Nor do blocks whose holder went without a word. */
+	h = unit_file(fs, "g", O_RDWR);
+	p = pin(h, PIN_WRITE, 0, 2 * BLK, &id);
+	memset(p, 'd', 2 * BLK);
+	fs_release(h);
+	sync_file(g);
+	ck_assert_uint_eq(g->inode->live.extents, 0);
+	off = map_at(g, 0).pool_off;
+	ck_assert(held_any(fs_pool(fs), off >> BLK_SHIFT, 1));
+	ck_assert_ok(fs_exchange_range(f, 0, g, 0, 3 * BLK));
+	ck_assert_uint_ne(map_at(f, 0).pool_off, off);
+	memset(p, 'z', 2 * BLK);
+	unit_expect(f, 0, 2 * BLK, 'd');
+	sync_file(f);
+	unit_expect(f, 0, 2 * BLK, 'd');
 	fs_release(g);
 	unit_unlink(fs, "g");
 	finish(fs, path, f, before);
