@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Layout leases between processes: who is told, who waits, who is refused, and how waiting ends.
+PINFS_TEST_TIMEOUT=${PINFS_TEST_TIMEOUT:-400}
 . "$(dirname "$0")/lib.sh"
 
 helper=$BUILD/tests/mount/lease
@@ -8,7 +9,7 @@ helper=$BUILD/tests/mount/lease
 need_fuse
 mkpool 128M
 f=$MNT/f
-grace=60000 # ms: what is to happen before that does not happen because of it
+grace=300000 # ms: what is to happen before that does not happen because of it
 
 # Clients by name: start A; tell A COMMAND...; hear A (the reply in $R); A does both.
 start() {
