@@ -14,12 +14,12 @@
  * preallocating need nothing special.
  *
  * A pin fixes the durable blocks themselves: dax_prepare() makes the range consist of such as are stored to
- * in place, and they are entered in the live map as LIVE_DAX, because that is where pins are counted. What is stored there, by
- * whomever, is flushed by the next fsync (WB_FLUSH).
+ * in place, and they are entered in the live map as LIVE_DAX, because that is where pins are counted. What is
+ * stored there, by whomever, is flushed by the next fsync (WB_FLUSH).
  *
  * The attribute can be turned on and off at any time but under a pin. Blocks with checksums that a dax inode
- * has are replaced when they are written to; so are, by the usual writeback, blocks without, of an inode that is dax no
- * longer: it is read under the io lock what the inode is.
+ * has are replaced when they are written to; so are blocks without, of an inode that is dax no longer, by the
+ * usual writeback. What the inode is, is looked at under the io lock.
  *
  * The size in the inode's item moves with the blocks that are mapped, so that after a crash
  * no block lies behind the end of the file.
