@@ -446,7 +446,7 @@ adopt(struct ck *c, uint64_t dir, const struct ck_inode *in)
 static int
 adopt_all(struct ck *c)
 {
-	uint64_t dir;
+	uint64_t dir = 0;
 	int r = lost_found(c, &dir);
 
 	for (size_t n = 0; n < c->fix->adopted.n && r == 0; n++) {

@@ -69,7 +69,6 @@ front_attr_timeout(struct front *fr, struct inode *i)
 void
 front_forget(struct front *fr, struct inode *i, void (*done)(void *arg), void *arg)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&i->kernel_knows, false, __ATOMIC_SEQ_CST))
 		notify_inval(fr->notifier, i->ino, 0, 0, done, arg);
 	else if (done)

@@ -87,9 +87,8 @@ double front_attr_timeout(struct front *fr, struct inode *i);
 static inline void
 front_tells(struct inode *i)
 {
-	if (!__atomic_load_n(&i->kernel_knows, __ATOMIC_RELAXED))
-		__atomic_store_n(&i->kernel_knows, true, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&i->kernel_knows, __ATOMIC_ACQUIRE))
+		(void)__atomic_exchange_n(&i->kernel_knows, true, __ATOMIC_SEQ_CST);
 }
 /* Have it forget all that, and call done(arg) when it has; at once, if it can't know anything. The state has
  * changed already. done NULL: nobody waits. */
