@@ -491,6 +491,33 @@ enter_pin(struct request *q, uint64_t *id)
 	return r;
 }
 
+/* A pin that was to make the file longer has failed, when blocks for that were there already. Behind the end they must
+ * read as zero, so they become what fallocate leaves there; those of a dax file, which may be durable, go. io lock exclusive. */
+static void
+hide_behind_end(struct request *q)
+{
+	struct inode *i = q->file->inode;
+	fblk_t at = bytes_to_blocks_up(i->size), end = bytes_to_blocks_up(q->end);
+	struct live_extent *e;
+
+	if (!q->grow || at >= end)
+		return;
+	if (q->dax) {
+		content_cut(i, at, end);
+		return;
+	}
+	rwl_wrlock(&i->layout_lock);
+	while (at < end && (e = live_find(&i->live, at)) != NULL && e->fblk < end) {
+		fblk_t from = max_of(at, e->fblk), to = min_of(live_end(e), end);
+
+		at = to;
+		if (e->kind == LIVE_DATA && !live_held(e) && !(e->flags & (LIVE_TAKEN | LIVE_DURABLE)) &&
+		    live_set(&i->live, from, to - from, LIVE_UNWRITTEN, e->pblk + (from - e->fblk), LIVE_DIRTY, NULL, NULL) < 0)
+			break; /* no memory: it is zero all the same */
+	}
+	rwl_unlock(&i->layout_lock);
+}
+
 static int
 try_pin(struct request *q, struct content_wait *w, uint64_t *id)
 {
@@ -512,6 +539,8 @@ try_pin(struct request *q, struct content_wait *w, uint64_t *id)
 		else if (q->write)
 			inode_mark_dirty(i);
 	}
+	if (r < 0)
+		hide_behind_end(q);
 	rwl_unlock(&i->io_lock);
 	writeback_unlock(i);
 	/* Blocks that were tainted may have been replaced. */
@@ -579,6 +608,11 @@ pin_add(struct file *f, const struct pin_params *params, struct pin_range *r, un
 		else
 			err = content_retry(i, err, &w);
 	} while (err == 0);
+	if (q.dax) { /* what was made durable between two attempts */
+		rwl_wrlock(&i->io_lock);
+		hide_behind_end(&q);
+		rwl_unlock(&i->io_lock);
+	}
 	user_uncharge(i->fs, q.uid, USER_PINNED_BLOCKS, q.blocks);
 	return err;
 }

@@ -728,7 +728,8 @@ update_dirty(struct inode *i)
 
 	inode_clear_dirty(i);
 	mtx_lock(&i->attr_lock);
-	dirty = i->attr_dirty;
+	/* A file that became longer since it was taken, by a hole, has nothing else to show for it: its attributes have been stored. */
+	dirty = i->attr_dirty || (inode_is_reg(i) && i->size != i->durable_size);
 	mtx_unlock(&i->attr_lock);
 	if (dirty || i->live.dirty_extents > 0 || track_any(i))
 		inode_mark_dirty(i);

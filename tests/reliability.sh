@@ -27,7 +27,7 @@ part() { # NAME COMMAND...: its output in $work/NAME
 	return 0
 }
 
-part crash "$PINFS_BUILD/tests/crash/crash" --dir /dev/shm --jobs "$(nproc)" --seconds "$seconds"
+part crash "$PINFS_BUILD/tests/crash/crash" --jobs "$(nproc)" --seconds "$seconds"
 row "Power loss" "$(grep -oE '[0-9]+ images of [0-9]+ sequences' "$work/crash" | tail -n 1)" \
     "$(grep -oE '[0-9]+ failed' "$work/crash" | tail -n 1)"
 

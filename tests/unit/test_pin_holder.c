@@ -37,6 +37,32 @@ sync_as(struct file *f)
 	ck_assert_int_eq(err, 0);
 }
 
+/* A pin that was to make the file longer is refused when blocks for that are there: they are behind the end. */
+START_TEST(test_refused_growth)
+{
+	struct pin_range r = { .off = 0, .len = 8 * BLK };
+	struct file *other;
+	uint64_t id, none;
+	START(8);
+
+	unit_fill(f, 0, 4 * BLK, 'a');
+	sync_file(f);
+	other = unit_file(fs, "f", O_RDWR);
+	hold(f, 0, BLK, &id);
+	ck_assert_err(pin_add(other, &(struct pin_params){ PIN_WRITE, PIN_TRANSIENT, PIN_ALLOC, FS_PINNED_DEFAULT }, &r, 1, &unit_cred,
+	    &none), EBUSY);
+	ck_assert_uint_eq(unit_size(other), 4 * BLK);
+	ck_assert_ok(pin_remove(f, id));
+	fs_release(other);
+	sync_file(f);
+	unit_crash_expect(path, "f", 4 * BLK, 'a');
+	fs_release(f);
+	ck_assert_ok(fs_umount(fs));
+	unit_check(path);
+	(void)before;
+}
+END_TEST
+
 START_TEST(test_only_his_syncs)
 {
 	struct file *g, *other;
@@ -220,6 +246,7 @@ main(void)
 	TCase *t = tcase_create("pin_holder");
 
 	tcase_set_timeout(t, 120);
+	tcase_add_test(t, test_refused_growth);
 	tcase_add_test(t, test_only_his_syncs);
 	tcase_add_test(t, test_goes_back);
 	tcase_add_test(t, test_reader_stays);

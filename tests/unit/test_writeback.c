@@ -171,6 +171,38 @@ cut_meanwhile(struct file *f, enum writeback_point at)
 		ck_assert_ok(fs_truncate(f->inode, 64 * BLK));
 }
 
+static void
+grow_meanwhile(struct file *f, enum writeback_point at)
+{
+	if (at == WRITEBACK_COPIED)
+		ck_assert_ok(fs_truncate(f->inode, 64 * BLK));
+}
+
+/* A file that becomes longer by a hole while it is written back has nothing but its size to be written back next. */
+START_TEST(test_grow_during_writeback)
+{
+	const char *path = unit_mkpool(8);
+	struct fs *fs = unit_mount_quiet(path);
+	struct file *f = unit_file(fs, "f", O_RDWR);
+	struct fs *crashed;
+	struct file *g;
+
+	fill(f, 0, 4 * BLK, 'a');
+	hook_set(f, grow_meanwhile);
+	sync_file(fs, f);
+	hook_set(NULL, NULL);
+	ck_assert_ok(fs_sync(fs));
+	crashed = unit_crash(path);
+	g = unit_file(crashed, "f", O_RDONLY);
+	ck_assert_uint_eq(unit_size(g), 64 * BLK);
+	fs_release(g);
+	ck_assert_ok(fs_umount(crashed));
+	fs_release(f);
+	ck_assert_ok(fs_umount(fs));
+	unit_check(path);
+}
+END_TEST
+
 START_TEST(test_truncate_during_writeback)
 {
 	const char *path = unit_mkpool(8);
@@ -710,6 +742,7 @@ main(void)
 	tcase_add_test(t, test_image_is_last_fsync);
 	tcase_add_test(t, test_write_during_writeback);
 	tcase_add_test(t, test_dax_write_during_writeback);
+	tcase_add_test(t, test_grow_during_writeback);
 	tcase_add_test(t, test_truncate_during_writeback);
 	tcase_add_test(t, test_holes_and_preallocation);
 	tcase_add_test(t, test_failed_writeback);
