@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Makes the table of numbers in doc/RELIABILITY.md: runs what tries to break pinfs for a while each, and writes down how
-# often it was tried. In a build directory; MINUTES=N (5) for each part that has no end of its own.
+# often it was tried. In a build directory; SECONDS_EACH=N (300) for each part that has no end of its own.
 #
-#   make reliability            MINUTES=60 make reliability
+#   make reliability            SECONDS_EACH=3600 make reliability
 #
 # Fuzzing needs a build of its own (--enable-fuzzing, with clang); FUZZ_BUILD=DIR names it, otherwise that row says "not run".
 set -euo pipefail
 export LC_ALL=C.UTF-8
 src=$(cd "$(dirname "$0")/.." && pwd)
 doc=$src/doc/RELIABILITY.md
-minutes=${MINUTES:-5} seconds=$((${MINUTES:-5} * 60))
+seconds=${SECONDS_EACH:-300}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export PINFS_BUILD=${PINFS_BUILD:-$PWD}
@@ -40,7 +40,7 @@ row "Load: processes on a mount that is unmounted, or killed, in between" \
     "$(grep -oE '[0-9]+ operations in .*' "$work/load" | tail -n 1)" "$(grep -c '^FAIL' "$work/load" || true) failed"
 
 part threads env STRESS_SECONDS="$seconds" "$src/tests/stress/threads.sh"
-row "Load: threads, without FUSE" "$(awk '/ operations .* threads / { n += $1 } END { print n + 0 }' "$work/threads") operations in $((seconds / 60)) min" \
+row "Load: threads, without FUSE" "$(awk '/ operations .* threads / { n += $1 } END { print n + 0 }' "$work/threads") operations in $seconds s" \
     "$(grep -c '^FAIL' "$work/threads" || true) failed"
 
 for domain in volatile pagecache pmem; do
@@ -63,8 +63,8 @@ row "Scenarios" "$(grep -cE '^S[0-9]' "$work/scenarios") rows" "$(grep -c 'WRONG
 
 {
 	sed '/^<!-- numbers -->/q' "$doc"
-	printf '\nOf %s, %s, %s processors, Linux %s, %s minutes for each part without an end of its own; version %s.\n\n' "$(date -u +%F)" \
-	    "$(uname -m)" "$(nproc)" "$(uname -r | cut -d- -f1)" "$minutes" "$(git -C "$src" rev-parse --short HEAD 2>/dev/null || echo unknown)"
+	printf '\nOf %s, %s, %s processors, Linux %s, %s s for each part without an end of its own; version %s.\n\n' "$(date -u +%F)" \
+	    "$(uname -m)" "$(nproc)" "$(uname -r | cut -d- -f1)" "$seconds" "$(git -C "$src" rev-parse --short HEAD 2>/dev/null || echo unknown)"
 	printf '| what | how often | result |\n|---|---|---|\n'
 	cat "$rows"
 	printf '\n'

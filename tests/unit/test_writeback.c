@@ -67,22 +67,25 @@ START_TEST(test_image_is_last_fsync)
 }
 END_TEST
 
-/* What the hook does to the file, between the phases. */
+/* What the hook does to the file, between the phases. Atomic: a writeback in the background may just be there. */
 static struct file *hook_file;
 static void (*hook_what)(struct file *f, enum writeback_point at);
 
 static void
 hook(struct inode *i, enum writeback_point at)
 {
-	if (hook_file && hook_file->inode == i)
-		hook_what(hook_file, at);
+	void (*what)(struct file *, enum writeback_point) = __atomic_load_n(&hook_what, __ATOMIC_ACQUIRE);
+	struct file *f = __atomic_load_n(&hook_file, __ATOMIC_ACQUIRE);
+
+	if (f && what && f->inode == i)
+		what(f, at);
 }
 
 static void
 hook_set(struct file *f, void (*what)(struct file *, enum writeback_point))
 {
-	hook_file = f;
-	hook_what = what;
+	__atomic_store_n(&hook_file, f, __ATOMIC_RELEASE);
+	__atomic_store_n(&hook_what, what, __ATOMIC_RELEASE);
 	__atomic_store_n(&writeback_test_hook, what ? hook : NULL, __ATOMIC_RELEASE);
 }
 
